@@ -1,0 +1,78 @@
+"""Domain error → HTTP, in one table, in the shape of drf-standardized-errors."""
+
+from typing import Any
+
+from django.db import InterfaceError, OperationalError
+from drf_standardized_errors.formatter import ExceptionFormatter
+from drf_standardized_errors.handler import ExceptionHandler as StandardizedHandler
+from drf_standardized_errors.types import VALIDATION_ERROR, Error, ErrorType
+from rest_framework import exceptions
+
+from apps.common import errors
+
+HTTP_STATUS: dict[type[errors.DomainError], int] = {
+    errors.InvalidInput: 400,
+    errors.Unauthenticated: 401,
+    errors.PaymentRefused: 402,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.StaleVersion: 412,
+    errors.TooLarge: 413,
+    errors.KeyReused: 422,
+    errors.Unavailable: 503,
+}
+
+
+def status_of(error: errors.DomainError) -> int:
+    """The HTTP status of a domain error: that of its kind."""
+    return next(status for kind, status in HTTP_STATUS.items() if isinstance(error, kind))
+
+
+class DomainErrorResponse(exceptions.APIException):
+    """A domain error on its way to an HTTP client."""
+
+    def __init__(self, error: errors.DomainError) -> None:
+        super().__init__(detail=str(error), code=error.code)
+        self.error = error
+        self.status_code = status_of(error)
+        if isinstance(error, errors.Unavailable):
+            self.wait = error.retry_after
+        if isinstance(error, errors.Unauthenticated):
+            self.auth_header = 'Bearer realm="api"'
+
+
+class DatabaseUnavailable(errors.Unavailable):
+    """A database did not answer."""
+
+    code = "database_unavailable"
+
+
+class ExceptionHandler(StandardizedHandler):
+    """Adds domain errors, and databases that are away, to what drf-standardized-errors knows."""
+
+    def convert_known_exceptions(self, exc: Exception) -> Exception:
+        if isinstance(exc, (OperationalError, InterfaceError)):
+            exc = DatabaseUnavailable("The shop's database did not answer. Try again in a moment.")
+        if isinstance(exc, errors.DomainError):
+            return DomainErrorResponse(exc)
+        return super().convert_known_exceptions(exc)
+
+
+class Formatter(ExceptionFormatter):
+    """Writes each problem of a domain error as an error of its own."""
+
+    def get_error_type(self) -> ErrorType:
+        if isinstance(self.exc, DomainErrorResponse) and isinstance(self.exc.error, errors.InvalidInput):
+            return VALIDATION_ERROR
+        return super().get_error_type()
+
+    def get_errors(self) -> list[Error]:
+        if isinstance(self.exc, DomainErrorResponse):
+            error = self.exc.error
+            return [Error(code=error.code, detail=p.detail, attr=p.attr) for p in error.problems]
+        return super().get_errors()
+
+
+def body(kind: str, code: str, detail: str) -> dict[str, Any]:
+    """The error body for answers that are made outside of REST framework."""
+    return {"type": kind, "errors": [{"code": code, "detail": detail, "attr": None}]}

@@ -1,0 +1,28 @@
+"""A service's database, by the service's name. Only config/databases.py knows aliases."""
+
+from collections.abc import Sequence
+
+from django.conf import settings
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+
+def alias_of(service: str) -> str:
+    """The alias of the service's database."""
+    alias: str = settings.SERVICE_DATABASES[service]
+    return alias
+
+
+def connection_of(service: str) -> BaseDatabaseWrapper:
+    """The connection of this thread to the service's database."""
+    return connections[alias_of(service)]
+
+
+def atomic(service: str) -> transaction.Atomic:
+    """One transaction on the service's database."""
+    return transaction.atomic(using=alias_of(service))
+
+
+def all_aliases() -> Sequence[str]:
+    """Each database that holds a service's data, once."""
+    return tuple(dict.fromkeys(settings.SERVICE_DATABASES.values()))

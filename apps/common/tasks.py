@@ -1,0 +1,14 @@
+"""Housekeeping."""
+
+from celery import shared_task
+from django.utils import timezone
+
+from apps.common.databases import all_aliases
+from apps.common.models import KEPT_FOR, IdempotencyKey
+
+
+@shared_task(name="common.clean_idempotency_keys")
+def clean_idempotency_keys() -> None:
+    """Forget keys that are older than a client may rely on."""
+    for alias in all_aliases():
+        IdempotencyKey.objects.using(alias).filter(created_at__lt=timezone.now() - KEPT_FOR).delete()

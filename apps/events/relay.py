@@ -1,0 +1,77 @@
+"""The relay: takes committed events out of an outbox and hands them to the tasks that subscribe to them."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import timedelta
+
+from celery import current_app
+from django.conf import settings
+from django.db import connections, transaction
+from django.utils import timezone
+
+from apps.events.models import OutboxEvent
+
+logger = logging.getLogger(__name__)
+
+BATCH = 100
+# A relay that died is replaced after this: longer than publishing a batch ever takes.
+LEASE = timedelta(seconds=30)
+MAX_BACK_OFF_SECONDS = 60
+
+
+def relay_batch(alias: str) -> int:
+    """Publish up to `BATCH` events of one database, oldest first; returns how many it took.
+
+    Several relays may run: each leases its own rows. An event is marked as published after the broker has it, so that
+    it is published at least once; a failure puts the whole batch off, longer each time.
+    """
+    events = _lease(alias)
+    if not events:
+        return 0
+    rows = OutboxEvent.objects.using(alias).filter(pk__in=[event.pk for event in events])
+    try:
+        _dispatch(events)
+    except Exception as error:
+        logger.exception("Publishing %d events failed", len(events))
+        attempts = max(event.attempts for event in events) + 1
+        back_off = timedelta(seconds=min(MAX_BACK_OFF_SECONDS, 2**min(attempts, 10)))
+        rows.update(
+            attempts=attempts, last_error=f"{type(error).__name__}: {error}", available_at=timezone.now() + back_off
+        )
+    else:
+        rows.update(published_at=timezone.now())
+    return len(events)
+
+
+def _lease(alias: str) -> Sequence[OutboxEvent]:
+    """Take a batch for ourselves. Looks before it opens a transaction: an idle relay must not lock a SQLite file."""
+    due = OutboxEvent.objects.using(alias).filter(published_at=None, available_at__lte=timezone.now())
+    if not due.exists():
+        return []
+    with transaction.atomic(using=alias):
+        skip_locked = connections[alias].features.has_select_for_update_skip_locked
+        events = list(due.select_for_update(skip_locked=skip_locked).order_by("id")[:BATCH])
+        OutboxEvent.objects.using(alias).filter(pk__in=[event.pk for event in events]).update(
+            available_at=timezone.now() + LEASE
+        )
+    return events
+
+
+def _dispatch(events: Sequence[OutboxEvent]) -> None:
+    """One message for each subscriber, with all the events that it hears of."""
+    batches: dict[str, list[OutboxEvent]] = defaultdict(list)
+    for event in events:
+        for task in settings.EVENT_SUBSCRIBERS[event.type]:
+            batches[task].append(event)
+    for task, batch in batches.items():
+        messages = [event.to_event().to_message() for event in batch]
+        send(task, messages)
+
+
+def send(task: str, messages: Sequence[dict[str, object]]) -> None:
+    """Hand messages to a subscriber: over the broker or, without one, here and now."""
+    if settings.CELERY_TASK_ALWAYS_EAGER:
+        current_app.tasks[task].apply_async(args=[messages])
+    else:
+        current_app.send_task(task, args=[messages])

@@ -1,0 +1,43 @@
+"""The facts that the orders service publishes."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from apps.events.envelope import Fact
+from apps.orders.interface import Order
+
+CREATED = "order.created"
+UPDATED = "order.updated"
+PAID = "order.paid"
+SHIPPED = "order.shipped"
+DELIVERED = "order.delivered"
+CANCELLED = "order.cancelled"
+EXPIRED = "order.expired"
+REFUNDED = "order.refunded"
+PAYMENT_FAILED = "payment.failed"
+
+
+def order_fact(kind: str, order: Order, sequence: int, **more: str | bool) -> Fact:
+    """What the service tells of an order: `order_id`, `number`, `user_id`, `status`, `total`, `currency`, `items`
+    (`product_id`, `quantity`, `price`), and for `order.refunded` whether the goods never left: `restock`.
+    """
+    data: Mapping[str, Any] = {
+        "order_id": str(order.id),
+        "number": order.number,
+        "user_id": str(order.user_id),
+        "status": order.status.value,
+        "total": str(order.total),
+        "currency": order.currency,
+        "items": [
+            {"product_id": str(item.product_id), "quantity": item.quantity, "price": str(item.price)}
+            for item in order.items
+        ],
+        **more,
+    }
+    return Fact(type=kind, subject=order.id, sequence=sequence, data=data)
+
+
+def order_id_of(data: Mapping[str, Any]) -> UUID:
+    """Which order an order's or payment's event tells of."""
+    return UUID(data["order_id"])

@@ -1,0 +1,155 @@
+"""Orders, their lines, timeline and payments. Users and products are UUIDs: they belong to other services."""
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from apps.common.ids import new_id
+from apps.common.money import MAX_DIGITS, MAX_PLACES
+from apps.orders.interface import OrderStatus, PaymentStatus
+
+OPEN_PAYMENTS = (PaymentStatus.PROCESSING, PaymentStatus.REFUNDING)
+
+
+class Order(models.Model):
+    """An order. `sequence` counts its changes and numbers its events; `change` is a change of lines under way."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    number = models.CharField(max_length=20, unique=True)
+    user_id = models.UUIDField()
+    status = models.CharField(
+        max_length=9, choices=[(status, status) for status in OrderStatus], default=OrderStatus.PENDING
+    )
+    currency = models.CharField(max_length=3)
+    subtotal = models.DecimalField(max_digits=MAX_DIGITS, decimal_places=MAX_PLACES)
+    shipping_cost = models.DecimalField(max_digits=MAX_DIGITS, decimal_places=MAX_PLACES, default=0)
+    total = models.DecimalField(max_digits=MAX_DIGITS, decimal_places=MAX_PLACES)
+    shipping = models.JSONField(null=True, blank=True)
+    note = models.TextField(max_length=1000, blank=True)
+    sequence = models.PositiveIntegerField(default=1)
+    change = models.JSONField(null=True, encoder=DjangoJSONEncoder, editable=False)
+    change_began_at = models.DateTimeField(null=True, editable=False)
+    expires_at = models.DateTimeField()
+    created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["user_id", "-id"], name="order_of_user"),
+            models.Index(fields=["status", "-id"], name="order_by_status"),
+            models.Index(fields=["created_at"], name="order_by_time"),
+            models.Index(fields=["expires_at"], condition=Q(status="pending"), name="order_to_expire"),
+            models.Index(
+                fields=["change_began_at"], condition=Q(change_began_at__isnull=False), name="order_changing"
+            ),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=Q(status__in=[s.value for s in OrderStatus]), name="order_status_known"),
+            models.CheckConstraint(
+                condition=Q(subtotal__gte=0, shipping_cost__gte=0, total__gte=0), name="order_amounts_not_negative"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.number
+
+
+class OrderItem(models.Model):
+    """A line of an order: a snapshot of the product as it was when ordered."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="items", db_index=False)
+    product_id = models.UUIDField()
+    product_name = models.CharField(max_length=200)
+    sku = models.CharField(max_length=64)
+    quantity = models.PositiveIntegerField()
+    price = models.DecimalField(max_digits=MAX_DIGITS, decimal_places=MAX_PLACES)
+    total = models.DecimalField(max_digits=MAX_DIGITS, decimal_places=MAX_PLACES)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["order", "product_id"], name="order_item_once"),
+            models.CheckConstraint(condition=Q(quantity__gt=0), name="order_item_quantity_positive"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.quantity} of {self.sku}"
+
+
+class OrderTransition(models.Model):
+    """A change of an order after it was placed. One row for each sequence number."""
+
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="transitions", db_index=False)
+    sequence = models.PositiveIntegerField()
+    status = models.CharField(max_length=9, choices=[(status, status) for status in OrderStatus])
+    action = models.CharField(max_length=32)
+    actor_id = models.UUIDField(null=True)
+    reason = models.CharField(max_length=300, blank=True)
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["sequence"]
+        constraints = [models.UniqueConstraint(fields=["order", "sequence"], name="order_transition_once")]
+
+    def __str__(self) -> str:
+        return f"{self.action} → {self.status}"
+
+
+class Payment(models.Model):
+    """An attempt to pay an order. At most one attempt of an order is open or has succeeded: the database says so.
+
+    Its id is the idempotency key under which the provider knows it.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="payments")
+    provider = models.CharField(max_length=20)
+    method = models.CharField(max_length=32)
+    amount = models.DecimalField(max_digits=MAX_DIGITS, decimal_places=MAX_PLACES)
+    currency = models.CharField(max_length=3)
+    status = models.CharField(
+        max_length=10, choices=[(status, status) for status in PaymentStatus], default=PaymentStatus.PROCESSING
+    )
+    transaction_id = models.CharField(max_length=100, blank=True)
+    failure_code = models.CharField(max_length=64, blank=True)
+    failure_detail = models.CharField(max_length=300, blank=True)
+    refund_to = models.CharField(max_length=9, blank=True, help_text="The order's status once the refund is through.")
+    refund_actor_id = models.UUIDField(null=True)
+    refund_reason = models.CharField(max_length=300, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(auto_now=True)
+    paid_at = models.DateTimeField(null=True)
+    refunded_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["updated_at"], condition=Q(status__in=OPEN_PAYMENTS), name="payment_open"),
+        ]
+        constraints = [
+            models.UniqueConstraint(fields=["order"], condition=~Q(status="failed"), name="payment_once"),
+            models.CheckConstraint(
+                condition=Q(status__in=[s.value for s in PaymentStatus]), name="payment_status_known"
+            ),
+            models.CheckConstraint(condition=Q(amount__gte=0), name="payment_amount_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.amount} {self.currency} by {self.method}: {self.status}"
+
+
+class SandboxCharge(models.Model):
+    """The sandbox provider's own books, apart from ours: what it would say if asked about an idempotency key."""
+
+    idempotency_key = models.CharField(max_length=64, primary_key=True)
+    amount = models.DecimalField(max_digits=MAX_DIGITS, decimal_places=MAX_PLACES)
+    currency = models.CharField(max_length=3)
+    transaction_id = models.CharField(max_length=100, unique=True)
+    refunded = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return self.transaction_id

@@ -1,0 +1,400 @@
+"""The products service: catalogue and inventory, as other code sees it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from uuid import UUID
+
+from apps.common.errors import Conflict, InvalidInput, NotFound, StaleVersion
+
+# A free attribute of a product, such as {"colour": "red", "watts": 60}.
+Attributes = Mapping[str, str | int | float | bool | None]
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture of a product."""
+
+    id: UUID
+    url: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Category:
+    """A node of the category tree."""
+
+    id: UUID
+    name: str
+    slug: str
+    parent_id: UUID | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class Product:
+    """What is for sale. `stock` is what can be sold now: on hand less reserved."""
+
+    id: UUID
+    name: str
+    description: str
+    price: Decimal
+    currency: str
+    category: str | None
+    category_id: UUID | None
+    stock: int
+    sku: str
+    images: Sequence[Image]
+    tags: Sequence[str]
+    attributes: Attributes
+    active: bool
+    created_at: datetime
+    updated_at: datetime
+    revision: int
+
+    @property
+    def etag(self) -> str:
+        """The version of the whole representation, stock included (RFC 9110, section 8.8.3)."""
+        return f'"{self.revision}-{self.stock}"'
+
+
+@dataclass(frozen=True)
+class NewProduct:
+    """A product to be made. `category` is an id, a slug or a name; an unknown name is created."""
+
+    name: str
+    price: Decimal
+    description: str = ""
+    currency: str | None = None
+    category: str | None = None
+    stock: int = 0
+    sku: str | None = None
+    tags: Sequence[str] = ()
+    attributes: Attributes = field(default_factory=dict)
+    active: bool = True
+
+
+@dataclass(frozen=True)
+class ProductChange:
+    """Changes to a product; None leaves a field as it is. An empty `category` takes the product out of its category."""
+
+    name: str | None = None
+    price: Decimal | None = None
+    description: str | None = None
+    currency: str | None = None
+    category: str | None = None
+    sku: str | None = None
+    tags: Sequence[str] | None = None
+    attributes: Attributes | None = None
+    active: bool | None = None
+
+
+@dataclass(frozen=True)
+class StockLine:
+    """So many units of a product."""
+
+    product_id: UUID
+    quantity: int
+
+
+@dataclass(frozen=True)
+class PricedLine:
+    """A reserved line with what an order must remember of its product."""
+
+    product_id: UUID
+    quantity: int
+    name: str
+    sku: str
+    price: Decimal
+    currency: str
+
+
+@dataclass(frozen=True)
+class StockLevel:
+    """What is in the warehouse, what of it is promised to orders, and what can be sold."""
+
+    product_id: UUID
+    on_hand: int
+    reserved: int
+
+    @property
+    def available(self) -> int:
+        return self.on_hand - self.reserved
+
+
+class MovementKind(StrEnum):
+    """Why units came or went."""
+
+    ADJUSTMENT = "adjustment"
+    SALE = "sale"
+    RETURN = "return"
+
+
+@dataclass(frozen=True)
+class StockMovement:
+    """A line of the ledger. On hand is the sum of its deltas."""
+
+    id: UUID
+    product_id: UUID
+    delta: int
+    kind: MovementKind
+    reason: str
+    order_id: UUID | None
+    actor_id: UUID | None
+    created_at: datetime
+
+
+class ReservationState(StrEnum):
+    """`active` holds stock, `committed` has deducted it, `released` has given it back."""
+
+    ACTIVE = "active"
+    COMMITTED = "committed"
+    RELEASED = "released"
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """What is held for an order."""
+
+    order_id: UUID
+    state: ReservationState
+    lines: Sequence[StockLine]
+    expires_at: datetime
+
+
+class ProductNotFound(NotFound):
+    """Unknown, or no longer sold. Names each."""
+
+    code = "product_not_found"
+
+
+class CategoryNotFound(NotFound):
+    code = "category_not_found"
+
+
+class AmbiguousCategory(InvalidInput):
+    """Several categories have that name."""
+
+    code = "ambiguous_category"
+
+
+class CategoryCycle(Conflict):
+    """A category cannot be below itself."""
+
+    code = "category_cycle"
+
+
+class CategoryTooDeep(Conflict):
+    code = "category_too_deep"
+
+
+class CategoryExists(Conflict):
+    """Its parent has a category of that name, or another category has that slug."""
+
+    code = "category_exists"
+
+
+class CategoryInUse(Conflict):
+    """It still has products or categories below it."""
+
+    code = "category_in_use"
+
+
+class InvalidPrice(InvalidInput):
+    """The price has more places than its currency."""
+
+    code = "invalid_price"
+
+
+class SkuTaken(Conflict):
+    code = "sku_taken"
+
+
+class StaleProduct(StaleVersion):
+    """The product has changed since the caller read it."""
+
+
+class OutOfStock(Conflict):
+    """Names each line that is short, with what is available."""
+
+    code = "out_of_stock"
+
+
+class StockBelowReserved(Conflict):
+    """Units that are promised to orders cannot be taken away."""
+
+    code = "stock_below_reserved"
+
+
+class StockLimit(Conflict):
+    """No warehouse is that large."""
+
+    code = "stock_limit"
+
+
+class ReservationNotFound(NotFound):
+    code = "reservation_not_found"
+
+
+class ReservationClosed(Conflict):
+    """The reservation was committed or released and cannot change."""
+
+    code = "reservation_closed"
+
+
+class ProductService(ABC):
+    """Catalogue and inventory."""
+
+    @abstractmethod
+    def create_product(self, *, new: NewProduct, actor_id: UUID | None = None) -> Product:
+        """Add a product with its first stock; publishes `product.created`. A SKU is made when absent.
+
+        Raises:
+            SkuTaken: another product has it, ignoring case.
+            InvalidPrice: more places than the currency has.
+            CategoryNotFound, AmbiguousCategory: the category is an unknown id, or a name that several have.
+            StockLimit: too many units.
+        """
+
+    @abstractmethod
+    def update_product(self, *, product_id: UUID, change: ProductChange, if_revision: int | None = None) -> Product:
+        """Change a product; publishes `product.updated`.
+
+        Raises:
+            ProductNotFound: unknown or deleted.
+            StaleProduct: the product is no longer at `if_revision`.
+            SkuTaken, InvalidPrice, CategoryNotFound, AmbiguousCategory: as for `create_product`.
+        """
+
+    @abstractmethod
+    def delete_product(self, *, product_id: UUID, if_revision: int | None = None) -> None:
+        """Take a product out of the shop for good; orders and the ledger keep it. Publishes `product.deleted`.
+
+        Raises:
+            ProductNotFound: unknown or deleted.
+            StaleProduct: the product is no longer at `if_revision`.
+        """
+
+    @abstractmethod
+    def get_product(self, *, product_id: UUID, include_inactive: bool = False) -> Product:
+        """
+        Raises:
+            ProductNotFound: unknown, deleted or, unless asked for, inactive.
+        """
+
+    @abstractmethod
+    def get_products(self, *, product_ids: Sequence[UUID]) -> Sequence[Product]:
+        """The active products among these ids, in no order, in a bounded number of queries."""
+
+    @abstractmethod
+    def create_category(self, *, name: str, slug: str | None = None, parent_id: UUID | None = None) -> Category:
+        """Add a category. A slug is made when absent.
+
+        Raises:
+            CategoryNotFound: there is no such parent.
+            CategoryExists: the name is taken below that parent, or the slug anywhere.
+            CategoryTooDeep: the tree would be deeper than ten levels.
+        """
+
+    @abstractmethod
+    def update_category(
+        self, *, category_id: UUID, name: str | None = None, slug: str | None = None, move: bool = False,
+        parent_id: UUID | None = None,
+    ) -> Category:
+        """Rename a category or, with `move`, put it below `parent_id` (None: at the top).
+
+        Raises:
+            CategoryNotFound: unknown category or parent.
+            CategoryExists, CategoryTooDeep: as for `create_category`.
+            CategoryCycle: the parent is the category itself or below it.
+        """
+
+    @abstractmethod
+    def delete_category(self, *, category_id: UUID) -> None:
+        """
+        Raises:
+            CategoryNotFound: there is no such category.
+            CategoryInUse: it has products or categories below it.
+        """
+
+    @abstractmethod
+    def get_stock(self, *, product_id: UUID) -> StockLevel:
+        """
+        Raises:
+            ProductNotFound: unknown or deleted.
+        """
+
+    @abstractmethod
+    def adjust_stock(
+        self, *, product_id: UUID, reason: str, actor_id: UUID | None = None, delta: int | None = None,
+        on_hand: int | None = None,
+    ) -> StockLevel:
+        """Add or take away `delta` units, or set what is `on_hand`; a line of the ledger says why.
+        Publishes `stock.changed` and, when few are left, `stock.low`.
+
+        Raises:
+            ProductNotFound: unknown or deleted.
+            StockBelowReserved: fewer would be on hand than are promised to orders.
+            StockLimit: too many units.
+        """
+
+    @abstractmethod
+    def reserve_stock(self, *, order_id: UUID, lines: Sequence[StockLine], expires_at: datetime) -> Sequence[PricedLine]:
+        """Hold stock for an order: every line or none. Repeating it for an order returns the first answer.
+
+        Lines are one per product. The answer is in the order of `lines`.
+
+        Raises:
+            OutOfStock: names each line that is short, with what is available.
+            ProductNotFound: names each line whose product is unknown or no longer sold.
+            ReservationClosed: the order's reservation was released before.
+        """
+
+    @abstractmethod
+    def replace_reservation(
+        self, *, order_id: UUID, lines: Sequence[StockLine], expires_at: datetime
+    ) -> Sequence[PricedLine]:
+        """Hold other lines for the order instead, all or nothing: when it fails, the old lines stay held.
+        Repeating it with the same lines changes nothing.
+
+        Raises:
+            OutOfStock, ProductNotFound: as for `reserve_stock`.
+            ReservationClosed: committed or released before.
+            ReservationNotFound: nothing was ever reserved for the order.
+        """
+
+    @abstractmethod
+    def extend_reservation(self, *, order_id: UUID, expires_at: datetime) -> None:
+        """Keep an order's stock held until then, before it is paid.
+
+        Raises:
+            ReservationNotFound: nothing was ever reserved for the order.
+            ReservationClosed: committed or released before.
+        """
+
+    @abstractmethod
+    def commit_reservation(self, *, order_id: UUID) -> None:
+        """Deduct an order's stock, once. A reservation that was released meanwhile is taken again if there is stock;
+        otherwise `reservation.lost` is published.
+
+        Raises:
+            ReservationNotFound: nothing was ever reserved for the order.
+        """
+
+    @abstractmethod
+    def release_reservation(self, *, order_id: UUID) -> None:
+        """Give an order's stock back, once: units that are held are free again, units that were deducted return.
+        An order without a reservation has nothing to give back.
+        """
+
+    @abstractmethod
+    def list_reservations(self, *, order_ids: Sequence[UUID]) -> Sequence[Reservation]:
+        """The reservations of these orders, in no order."""
+
+    @abstractmethod
+    def list_active_reservations(self, *, after: UUID | None, limit: int) -> Sequence[Reservation]:
+        """Reservations that hold stock, by order id, from the one after `after`."""

@@ -1,0 +1,162 @@
+"""The catalogue's documents, and the inventory: levels, reservations, ledger.
+
+The inventory refers to products by UUID only, so that the catalogue can live in a document store.
+"""
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+
+from apps.common.ids import new_id
+from apps.common.money import MAX_DIGITS, MAX_PLACES
+from apps.products.interface import MovementKind, ReservationState
+
+MAX_STOCK = 1_000_000_000
+
+
+class Category(models.Model):
+    """A node of the category tree. `path` lists its ancestors and itself, so that a subtree is one prefix."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    name = models.CharField(max_length=100)
+    name_folded = models.CharField(max_length=200, editable=False)
+    slug = models.SlugField(max_length=120, unique=True, allow_unicode=True)
+    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="children")
+    path = models.CharField(max_length=400, editable=False, db_index=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["name", "id"]
+        verbose_name_plural = "categories"
+        indexes = [models.Index(fields=["name_folded"], name="category_by_name")]
+        constraints = [
+            models.UniqueConstraint(fields=["parent", "name_folded"], name="category_once_below_parent"),
+            models.UniqueConstraint(
+                fields=["name_folded"], condition=Q(parent=None), name="category_once_at_the_top"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Product(models.Model):
+    """A product document. `revision` counts its changes: it is the ETag, and numbers its events."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    sku = models.CharField(max_length=64)
+    sku_folded = models.CharField(max_length=128, unique=True, editable=False)
+    name = models.CharField(max_length=200)
+    description = models.TextField(max_length=10_000, blank=True)
+    price = models.DecimalField(max_digits=MAX_DIGITS, decimal_places=MAX_PLACES)
+    currency = models.CharField(max_length=3)
+    category = models.ForeignKey(Category, null=True, blank=True, on_delete=models.PROTECT, related_name="products")
+    tags = models.JSONField(default=list, blank=True)
+    attributes = models.JSONField(default=dict, blank=True)
+    images = models.JSONField(default=list, blank=True, encoder=DjangoJSONEncoder, editable=False)
+    active = models.BooleanField(default=True)
+    deleted_at = models.DateTimeField(null=True, editable=False)
+    revision = models.PositiveIntegerField(default=1, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["price", "id"], condition=Q(active=True, deleted_at=None), name="product_by_price"),
+            models.Index(fields=["name", "id"], condition=Q(active=True, deleted_at=None), name="product_by_name"),
+            models.Index(fields=["-created_at", "-id"], condition=Q(active=True, deleted_at=None), name="product_new"),
+        ]
+        constraints = [models.CheckConstraint(condition=Q(price__gte=0), name="product_price_not_negative")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class SearchEntry(models.Model):
+    """A product's normalised text (see `search.py`). The database's own full-text index hangs on this table."""
+
+    product_id = models.UUIDField(unique=True)
+    title = models.TextField()
+    body = models.TextField()
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class StockLevel(models.Model):
+    """What is in the warehouse and what of it is promised. The database itself refuses to sell what is not there."""
+
+    product_id = models.UUIDField(primary_key=True)
+    on_hand = models.IntegerField(default=0)
+    reserved = models.IntegerField(default=0)
+    version = models.PositiveIntegerField(default=1, help_text="Counts the changes of what is on hand.")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(reserved__gte=0, reserved__lte=F("on_hand"), on_hand__lte=MAX_STOCK),
+                name="stock_reserved_within_on_hand",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.product_id}: {self.on_hand} on hand, {self.reserved} reserved"
+
+
+class Reservation(models.Model):
+    """Units of one product held for one order, with what the order must remember of the product."""
+
+    order_id = models.UUIDField()
+    product_id = models.UUIDField()
+    quantity = models.PositiveIntegerField()
+    name = models.CharField(max_length=200)
+    sku = models.CharField(max_length=64)
+    price = models.DecimalField(max_digits=MAX_DIGITS, decimal_places=MAX_PLACES)
+    currency = models.CharField(max_length=3)
+    state = models.CharField(
+        max_length=9, choices=[(state, state) for state in ReservationState], default=ReservationState.ACTIVE
+    )
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["order_id", "product_id"], name="reservation_once"),
+            models.CheckConstraint(condition=Q(quantity__gt=0), name="reservation_quantity_positive"),
+        ]
+        indexes = [
+            models.Index(fields=["expires_at"], condition=Q(state="active"), name="reservation_active_expiry"),
+            models.Index(fields=["product_id"], condition=Q(state="active"), name="reservation_active_product"),
+            models.Index(fields=["order_id"], condition=Q(state="active"), name="reservation_active_order"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.quantity} of {self.product_id} for {self.order_id}"
+
+
+class StockMovement(models.Model):
+    """The ledger: a line for every change of what is on hand. An order deducts once and returns once."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    product_id = models.UUIDField()
+    delta = models.IntegerField()
+    kind = models.CharField(max_length=10, choices=[(kind, kind) for kind in MovementKind])
+    reason = models.CharField(max_length=200, blank=True)
+    order_id = models.UUIDField(null=True)
+    actor_id = models.UUIDField(null=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["product_id", "-id"], name="movement_of_product")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["order_id", "product_id", "kind"], condition=Q(order_id__isnull=False), name="movement_once"
+            ),
+            models.CheckConstraint(condition=~Q(delta=0), name="movement_not_zero"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.delta:+d} of {self.product_id}"

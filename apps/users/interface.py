@@ -1,0 +1,226 @@
+"""The users service: accounts, sessions and tokens, as other code sees it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from apps.common.errors import Conflict, InvalidInput, NotFound, Unauthenticated
+
+
+class Role(StrEnum):
+    """What a person may do. An admin may do everything."""
+
+    USER = "user"
+    CATALOG_STAFF = "catalog_staff"
+    ORDER_STAFF = "order_staff"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True)
+class User:
+    """An account."""
+
+    id: UUID
+    username: str
+    email: str
+    first_name: str
+    last_name: str
+    phone: str
+    address: str
+    role: Role
+    active: bool
+    email_verified: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class Client:
+    """Where a request came from: kept with a session so that its owner can recognise it."""
+
+    address: str
+    agent: str
+
+
+@dataclass(frozen=True)
+class TokenPair:
+    """What a log-in gives: `expires_in` is the access token's life in seconds."""
+
+    access: str
+    refresh: str
+    expires_in: int
+    user: User
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who is asking, as far as a verified access token says. No database row stands behind it."""
+
+    id: UUID
+    role: Role
+    session_id: UUID
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Always true; REST framework asks."""
+        return True
+
+
+@dataclass(frozen=True)
+class Session:
+    """A log-in on one device, alive until it expires or is revoked."""
+
+    id: UUID
+    address: str
+    agent: str
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The parts of an account that its owner edits; None leaves a part as it is."""
+
+    username: str | None = None
+    email: str | None = None
+    first_name: str | None = None
+    last_name: str | None = None
+    phone: str | None = None
+    address: str | None = None
+
+
+class UserNotFound(NotFound):
+    code = "user_not_found"
+
+
+class SessionNotFound(NotFound):
+    code = "session_not_found"
+
+
+class EmailTaken(Conflict):
+    code = "email_taken"
+
+
+class UsernameTaken(Conflict):
+    code = "username_taken"
+
+
+class WeakPassword(InvalidInput):
+    code = "weak_password"
+
+
+class WrongCredentials(Unauthenticated):
+    code = "wrong_credentials"
+
+
+class InvalidToken(Unauthenticated):
+    """Malformed, expired, signed by somebody else, of the wrong kind, or its session has ended."""
+
+    code = "invalid_token"
+
+
+class OwnRole(Conflict):
+    """Nobody changes their own role or deactivates themselves: the last admin could be lost."""
+
+    code = "own_role"
+
+
+class UserService(ABC):
+    """Accounts, sessions and tokens."""
+
+    @abstractmethod
+    def register(self, *, username: str, email: str, password: str, profile: Profile) -> User:
+        """Open an account with the role `user`; publishes `user.registered`.
+
+        Raises:
+            EmailTaken, UsernameTaken: another account has it, ignoring case.
+            WeakPassword: names each rule that the password breaks.
+        """
+
+    @abstractmethod
+    def log_in(self, *, login: str, password: str, client: Client) -> TokenPair:
+        """Start a session for the e-mail address or username `login`.
+
+        Raises:
+            WrongCredentials: unknown, wrong password or deactivated; which of these is not told.
+        """
+
+    @abstractmethod
+    def refresh(self, *, refresh_token: str, client: Client) -> TokenPair:
+        """Exchange a refresh token for a new pair. The old one is spent: presenting it again revokes the session.
+
+        Raises:
+            InvalidToken: it is not a live refresh token, or was spent before.
+        """
+
+    @abstractmethod
+    def authenticate(self, *, access_token: str) -> Principal:
+        """Who presents this access token. Costs no database query while the session is cached.
+
+        Raises:
+            InvalidToken: it is not a live access token of a live session.
+        """
+
+    @abstractmethod
+    def log_out(self, *, user_id: UUID, session_id: UUID) -> None:
+        """End one session of the user; its tokens stop working at once.
+
+        Raises:
+            SessionNotFound: the user has no such live session.
+        """
+
+    @abstractmethod
+    def get_user(self, *, user_id: UUID) -> User:
+        """
+        Raises:
+            UserNotFound: there is no such account.
+        """
+
+    @abstractmethod
+    def get_user_by_email(self, *, email: str) -> User:
+        """
+        Raises:
+            UserNotFound: there is no such account.
+        """
+
+    @abstractmethod
+    def list_sessions(self, *, user_id: UUID) -> Sequence[Session]:
+        """The user's live sessions, newest first."""
+
+    @abstractmethod
+    def update_profile(self, *, user_id: UUID, profile: Profile) -> User:
+        """Change the user's own data; publishes `user.updated`. A new e-mail address is unverified again.
+
+        Raises:
+            UserNotFound: there is no such account.
+            EmailTaken, UsernameTaken: another account has it, ignoring case.
+        """
+
+    @abstractmethod
+    def change_password(self, *, user_id: UUID, session_id: UUID, old: str, new: str) -> None:
+        """Set a new password and end every other session of the user.
+
+        Raises:
+            WrongCredentials: the old password is wrong.
+            WeakPassword: names each rule that the new password breaks.
+        """
+
+    @abstractmethod
+    def manage_user(self, *, actor_id: UUID, user_id: UUID, role: Role | None = None, active: bool | None = None) -> User:
+        """Change a user's role or activity, for an admin; ends the user's sessions, since tokens carry the role.
+        Publishes `user.updated`, or `user.deactivated`.
+
+        Raises:
+            UserNotFound: there is no such account.
+            OwnRole: the actor is the user.
+        """
+
+    @abstractmethod
+    def record_activity(
+        self, *, user_id: UUID, action: str, details: str, happened_at: datetime, event_id: UUID | None = None
+    ) -> None:
+        """Add a line to the user's activity log; one event adds at most one."""

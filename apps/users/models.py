@@ -1,0 +1,140 @@
+"""Accounts, sessions and the activity log."""
+
+from typing import ClassVar
+
+from django.contrib.auth.models import AbstractBaseUser, BaseUserManager
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from apps.common.ids import new_id
+from apps.users.interface import Role
+
+# Role → the apps whose staff pages it may use. An admin may use all.
+_STAFF_APPS: dict[str, frozenset[str]] = {
+    Role.CATALOG_STAFF: frozenset({"products"}),
+    Role.ORDER_STAFF: frozenset({"orders"}),
+}
+
+
+def fold(text: str) -> str:
+    """The form in which names are compared: two that differ in case only are the same."""
+    return text.strip().casefold()
+
+
+class UserManager(BaseUserManager["User"]):
+    """Look-up by folded names; `createsuperuser` makes an admin."""
+
+    def get_by_natural_key(self, username: str | None) -> "User":
+        return self.get(username_folded=fold(username or ""))
+
+    def create_superuser(self, username: str, email: str, password: str) -> "User":
+        user = self.model(username=username, email=email, role=Role.ADMIN, email_verified=True)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+
+class User(AbstractBaseUser):
+    """An account. `version` counts its changes and numbers its events."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    username = models.CharField(max_length=150)
+    email = models.EmailField(max_length=254)
+    username_folded = models.CharField(max_length=300, unique=True, editable=False)
+    email_folded = models.CharField(max_length=300, unique=True, editable=False)
+    first_name = models.CharField(max_length=150, blank=True)
+    last_name = models.CharField(max_length=150, blank=True)
+    phone = models.CharField(max_length=32, blank=True)
+    address = models.TextField(max_length=500, blank=True)
+    role = models.CharField(max_length=16, choices=[(role, role) for role in Role], default=Role.USER)
+    active = models.BooleanField(default=True)
+    email_verified = models.BooleanField(default=False)
+    version = models.PositiveIntegerField(default=1, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects: ClassVar[UserManager] = UserManager()
+
+    USERNAME_FIELD = "username"
+    EMAIL_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = ["email"]
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(condition=Q(role__in=[role.value for role in Role]), name="user_role_known"),
+        ]
+
+    def __str__(self) -> str:
+        return self.username
+
+    def clean_fields(self, exclude: "set[str] | None" = None) -> None:  # type: ignore[override]
+        self._fold_names()
+        super().clean_fields(exclude)
+
+    def save(self, *args: object, **kwargs: object) -> None:
+        self._fold_names()
+        super().save(*args, **kwargs)  # type: ignore[arg-type]
+
+    def _fold_names(self) -> None:
+        self.username_folded = fold(self.username)
+        self.email_folded = fold(self.email)
+
+    @property
+    def is_active(self) -> bool:  # type: ignore[override]
+        return self.active
+
+    @property
+    def is_staff(self) -> bool:
+        """Whether the staff pages are open to them at all."""
+        return self.role != Role.USER
+
+    def has_perm(self, perm: str, obj: object = None) -> bool:
+        """Staff permissions follow from the role alone."""
+        return self.has_module_perms(perm.partition(".")[0])
+
+    def has_perms(self, perms: list[str], obj: object = None) -> bool:
+        return all(self.has_perm(perm) for perm in perms)
+
+    def has_module_perms(self, app_label: str) -> bool:
+        return self.active and (self.role == Role.ADMIN or app_label in _STAFF_APPS.get(self.role, ()))
+
+
+class Session(models.Model):
+    """A log-in on one device. `refresh_id` is the id of the one refresh token that is still good."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="sessions")
+    refresh_id = models.UUIDField(default=new_id)
+    address = models.GenericIPAddressField(null=True)
+    agent = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    last_used_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField(db_index=True)
+    revoked_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} from {self.address}"
+
+
+class Activity(models.Model):
+    """A line of a user's activity log."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="activities", db_index=False)
+    action = models.CharField(max_length=64)
+    details = models.CharField(max_length=300, blank=True)
+    event_id = models.UUIDField(null=True, unique=True)
+    happened_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "activities"
+        indexes = [models.Index(fields=["user", "-id"], name="activity_of_user")]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} {self.action}"

@@ -1,0 +1,318 @@
+"""Settings shared by every profile. Everything that differs between installations is an environment variable:
+docs/configuration.md lists them. A profile beside this file says in a few lines what one process runs."""
+
+from pathlib import Path
+
+from celery.schedules import crontab
+from django.core.exceptions import ImproperlyConfigured
+
+from config import databases, env, keys
+
+BASE_DIR = Path(__file__).resolve().parents[2]
+DATA_DIR = env.folder("DATA_DIR", BASE_DIR / "var")
+
+# --- Development or production -------------------------------------------------------------------
+
+DEBUG = env.flag("DEBUG", default=True)
+_DEVELOPMENT_SECRET = "development-only-secret-key-never-used-in-production"  # noqa: S105 - refused below
+SECRET_KEY = env.text("SECRET_KEY", _DEVELOPMENT_SECRET)
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "*")
+CORS_ALLOWED_ORIGINS = env.words("CORS_ALLOWED_ORIGINS")
+
+if not DEBUG:
+    if SECRET_KEY == _DEVELOPMENT_SECRET or len(SECRET_KEY) < 32:  # noqa: PLR2004 - the length Django's own check asks
+        raise ImproperlyConfigured("SECRET_KEY must be set to a random text of at least 32 characters when DEBUG is off.")
+    if "*" in ALLOWED_HOSTS:
+        raise ImproperlyConfigured("ALLOWED_HOSTS must name the shop's host names, not *, when DEBUG is off.")
+
+# --- What runs -----------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "corsheaders",
+    "django_filters",
+    "django_guid",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "drf_standardized_errors",
+    "apps.common",
+    "apps.events",
+    "apps.users",
+    "apps.products",
+    "apps.orders",
+]
+
+MIDDLEWARE = [
+    "django_guid.middleware.guid_middleware",
+    "apps.common.middleware.RequestGuard",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "config" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+SILENCED_SYSTEM_CHECKS = ["models.W042"]
+TIME_ZONE = "UTC"
+USE_TZ = True
+LANGUAGE_CODE = "en"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+APPEND_SLASH = False
+
+# --- Addresses (`manage.py serve`) ---------------------------------------------------------------
+
+BIND = env.text("BIND", "0.0.0.0")  # noqa: S104 - a container is reached from outside; BIND narrows it
+PORT = env.integer("PORT", 8080, low=1, high=65535)
+
+# --- Stores --------------------------------------------------------------------------------------
+
+DATABASES, SERVICE_DATABASES = databases.from_environment(DATA_DIR)
+DATABASE_ROUTERS = ["config.databases.ServiceRouter"]
+
+REDIS_URL = env.url("REDIS_URL", ("redis", "rediss", "unix"))
+if REDIS_URL:
+    CACHES = {
+        "default": {
+            "BACKEND": "django_redis.cache.RedisCache",
+            "LOCATION": REDIS_URL,
+            "KEY_PREFIX": "cartwright",
+            # The cache is an accelerator: when Redis is away, every answer comes from the database.
+            "OPTIONS": {"IGNORE_EXCEPTIONS": True, "SOCKET_CONNECT_TIMEOUT": 1, "SOCKET_TIMEOUT": 1},
+        }
+    }
+    DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = True
+else:
+    CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+            "OPTIONS": {"MAX_ENTRIES": 50_000},
+        }
+    }
+
+# An in-process cache is seen by one process only, and a revoked session must be refused by all of them.
+WEB_WORKERS = env.integer("WEB_WORKERS", 2 if REDIS_URL else 1, low=1, high=64)
+if WEB_WORKERS > 1 and not REDIS_URL:
+    raise ImproperlyConfigured("WEB_WORKERS above 1 needs REDIS_URL: web processes share sessions through Redis.")
+WEB_THREADS = env.integer("WEB_THREADS", 16, low=1, high=256)
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+WHITENOISE_USE_FINDERS = DEBUG
+MEDIA_URL = "/media/"
+MEDIA_ROOT = DATA_DIR / "media"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
+SESSION_COOKIE_HTTPONLY = True
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.integer("TRUSTED_PROXIES", 0, low=0, high=9) else None
+
+# --- Accounts ------------------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "users.User"
+AUTHENTICATION_BACKENDS = ["apps.users.backends.EmailOrUsernameBackend"]
+PASSWORD_HASHERS = [
+    # Argon2id with OWASP's parameters: a fifth of the time and memory of Django's defaults.
+    "apps.users.hashers.OwaspArgon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {
+        "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
+        "OPTIONS": {"user_attributes": ("username", "email", "first_name", "last_name"), "max_similarity": 1.0},
+    },
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 8}},
+]
+if env.choice("PASSWORD_POLICY", ("basic", "strict"), "basic") == "strict":
+    AUTH_PASSWORD_VALIDATORS += [
+        {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+        {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+    ]
+LOGIN_URL = "/admin/login/"
+JWT_PRIVATE_KEY, JWT_PUBLIC_KEYS = keys.from_environment(DATA_DIR, development=DEBUG)
+JWT_ISSUER = env.text("JWT_ISSUER", "cartwright")
+JWT_AUDIENCE = env.text("JWT_AUDIENCE", "cartwright")
+SIMPLE_JWT = {
+    "ACCESS_TOKEN_LIFETIME": env.duration("JWT_EXPIRES_IN", "15m"),
+    "REFRESH_TOKEN_LIFETIME": env.duration("JWT_REFRESH_IN", "7d"),
+}
+
+# --- Shop ----------------------------------------------------------------------------------------
+
+CURRENCY = env.text("CURRENCY", "USD").upper()
+RESERVATION_TTL = env.duration("RESERVATION_TTL", "30m")
+LOW_STOCK_THRESHOLD = env.integer("LOW_STOCK_THRESHOLD", 5, low=0, high=1_000_000)
+# Shipping method → its price per currency; an empty table is free in every currency.
+SHIPPING_METHODS: dict[str, dict[str, str]] = {
+    "standard": {},
+    "pickup": {},
+    "express": {"USD": "15.00", "EUR": "14.00", "GBP": "12.00"},
+}
+PAYMENT_PROVIDER = env.choice("PAYMENT_PROVIDER", ("sandbox",), "sandbox")
+PAYMENT_PROVIDERS = {"sandbox": "apps.orders.payments.sandbox.SandboxProvider"}
+
+# --- REST ----------------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "config.authentication.BearerAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": [
+        "apps.common.api.renderers.JSONRenderer",
+        "rest_framework.renderers.BrowsableAPIRenderer",
+    ],
+    "DEFAULT_PARSER_CLASSES": ["apps.common.api.parsers.StrictJSONParser", "rest_framework.parsers.FormParser"],
+    "DEFAULT_PAGINATION_CLASS": "apps.common.api.paging.PagePagination",
+    "DEFAULT_SCHEMA_CLASS": "drf_standardized_errors.openapi.AutoSchema",
+    "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.ScopedRateThrottle"],
+    # By address, for the calls that take a password or a token.
+    "DEFAULT_THROTTLE_RATES": {"credentials": "300/min" if env.flag("RATE_LIMITS", default=True) else None},
+    "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
+    # How many proxies of ours stand in front; 0 believes no X-Forwarded-For.
+    "NUM_PROXIES": env.integer("TRUSTED_PROXIES", 0, low=0, high=9),
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+DRF_STANDARDIZED_ERRORS = {
+    "EXCEPTION_HANDLER_CLASS": "apps.common.api.errors.ExceptionHandler",
+    "EXCEPTION_FORMATTER_CLASS": "apps.common.api.errors.Formatter",
+    "ENABLE_IN_DEBUG_FOR_UNHANDLED_EXCEPTIONS": True,
+    "NESTED_FIELD_SEPARATOR": ".",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Cartwright",
+    "DESCRIPTION": "Accounts, catalogue and orders of a headless shop.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": r"/api/v1",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"persistAuthorization": True, "displayRequestDuration": True},
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "ValidationErrorEnum": "drf_standardized_errors.openapi_serializers.ValidationErrorEnum.choices",
+        "ClientErrorEnum": "drf_standardized_errors.openapi_serializers.ClientErrorEnum.choices",
+        "ServerErrorEnum": "drf_standardized_errors.openapi_serializers.ServerErrorEnum.choices",
+    },
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "drf_standardized_errors.openapi_hooks.postprocess_schema_enums",
+    ],
+}
+DJANGO_GUID = {"GUID_HEADER_NAME": "X-Request-ID", "RETURN_HEADER": True, "VALIDATE_GUID": True, "UUID_LENGTH": 32}
+
+# --- Events --------------------------------------------------------------------------------------
+
+# Event type → the tasks that hear of it: the whole flow on one screen.
+EVENT_SUBSCRIBERS: dict[str, list[str]] = {
+    "user.registered": ["users.log_activity"],
+    "user.updated": ["users.log_activity"],
+    "user.deactivated": ["users.log_activity"],
+    "product.created": [],
+    "product.updated": [],
+    "product.deleted": [],
+    "stock.changed": [],
+    "stock.low": ["orders.mail_staff"],
+    "reservation.lost": ["orders.cancel_unfulfillable"],
+    "order.created": ["users.log_activity", "orders.mail_customer"],
+    "order.updated": ["users.log_activity"],
+    "order.paid": ["products.settle_reservation", "users.log_activity", "orders.mail_customer"],
+    "order.shipped": ["users.log_activity", "orders.mail_customer"],
+    "order.delivered": ["users.log_activity"],
+    "order.cancelled": ["products.settle_reservation", "users.log_activity", "orders.mail_customer"],
+    "order.expired": ["products.settle_reservation", "users.log_activity", "orders.mail_customer"],
+    "order.refunded": ["products.settle_reservation", "users.log_activity", "orders.mail_customer"],
+    "payment.failed": ["users.log_activity"],
+}
+
+BROKER_URL = env.url("BROKER_URL", ("redis", "rediss", "amqp", "amqps"))
+CELERY_BROKER_URL = BROKER_URL or "memory://"
+CELERY_TASK_ALWAYS_EAGER = not BROKER_URL
+CELERY_TASK_EAGER_PROPAGATES = True
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TASK_TIME_LIMIT = 120
+CELERY_TASK_SOFT_TIME_LIMIT = 90
+# Redis gives a message to another worker after this many seconds; it must exceed the time limit.
+CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 300} if BROKER_URL.startswith("redis") else {}
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TASK_DEFAULT_QUEUE = "events"
+CELERY_TASK_ROUTES = {f"{service}.*": {"queue": service} for service in databases.SERVICES}
+CELERY_BEAT_SCHEDULE = {
+    "expire-orders": {"task": "orders.expire_orders", "schedule": 15},
+    "settle-open-orders": {"task": "orders.settle_open_orders", "schedule": 30},
+    "release-orphaned-reservations": {"task": "products.release_orphaned_reservations", "schedule": 60},
+    "retry-failed-deliveries": {"task": "events.retry_failed_deliveries", "schedule": 10},
+    "clean-events": {"task": "events.clean", "schedule": crontab(hour=3, minute=10)},
+    "clean-idempotency-keys": {"task": "common.clean_idempotency_keys", "schedule": crontab(minute=20)},
+    "clean-sessions": {"task": "users.clean_sessions", "schedule": crontab(hour=3, minute=40)},
+}
+
+# --- Operations ----------------------------------------------------------------------------------
+
+# Each entry is a list of rules; `manage.py audit` runs them all.
+AUDIT_RULES = [
+    "apps.users.audit.RULES",
+    "apps.products.audit.RULES",
+    "apps.orders.audit.RULES",
+    "apps.events.audit.RULES",
+]
+
+EMAIL_URL = env.url("EMAIL_URL", ("smtp", "smtp+tls", "smtp+ssl", "consolemail", "filemail", "memorymail", "dummymail"))
+vars().update(env.email(EMAIL_URL or "consolemail://"))
+DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "shop@example.com")
+STAFF_EMAIL = env.text("STAFF_EMAIL", "staff@example.com")
+
+LOG_LEVEL = env.choice("LOG_LEVEL", ("debug", "info", "warning", "error"), "info").upper()
+LOG_FORMAT = env.choice("LOG_FORMAT", ("console", "json"), "console" if DEBUG else "json")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"request_id": {"()": "django_guid.log_filters.CorrelationId", "correlation_id_field": "request_id"}},
+    "formatters": {
+        "console": {"format": "%(asctime)s %(levelname)-7s %(name)s [%(request_id)s] %(message)s"},
+        "json": {"()": "apps.common.logs.JSONFormatter"},
+    },
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT, "filters": ["request_id"]},
+    },
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        "django.request": {"level": "ERROR"},
+        "celery.app.trace": {"level": "WARNING"},
+        "celery.beat": {"level": "WARNING"},
+        "django_guid": {"level": "WARNING"},
+    },
+}

@@ -1,0 +1,29 @@
+"""Every address of the shop."""
+
+from django.conf import settings
+from django.conf.urls.static import static
+from django.contrib import admin
+from django.urls import include, path, re_path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from config import views
+
+urlpatterns = [
+    path("", views.landing, name="landing"),
+    path("health", views.health, name="health"),
+    path("ready", views.ready, name="ready"),
+    path("admin/", admin.site.urls),
+    path("", include("apps.users.api.well_known")),
+    path("api/v1/users", include("apps.users.api.urls")),
+    path("api/v1/", include("apps.products.api.urls")),
+    path("api/v1/", include("apps.orders.api.urls")),
+    path("api/auth/", include("rest_framework.urls")),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    re_path(r"^media/(?P<path>.*)$", views.media, name="media"),
+    re_path(r"^api/", views.no_such_address),
+]
+handler400 = views.bad_request
+handler403 = views.forbidden
+handler404 = views.not_found
+handler500 = views.server_error

@@ -1,0 +1,47 @@
+"""Fixtures for every suite."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from django.core.cache import cache
+from rest_framework.test import APIClient
+
+from apps.users.interface import Client, Role
+from apps.users.tests.factories import PASSWORD, UserFactory
+from config import services
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test with `django_db` may use every database: in one layout services share one, in the other they do not."""
+    for item in items:
+        mark = item.get_closest_marker("django_db")
+        if mark and "databases" not in mark.kwargs:
+            item.add_marker(pytest.mark.django_db(*mark.args, **{**mark.kwargs, "databases": "__all__"}), append=False)
+
+
+@pytest.fixture(autouse=True)
+def _clean_cache() -> Iterator[None]:
+    cache.clear()
+    yield
+    cache.clear()
+
+
+@pytest.fixture
+def api() -> APIClient:
+    """A client that nobody has logged in with."""
+    return APIClient()
+
+
+@pytest.fixture
+def log_in(db: None) -> Callable[..., APIClient]:
+    """Makes a user of a role and returns a client with that user's real access token; `client.user` is the user."""
+
+    def make(role: Role = Role.USER, **fields: object) -> APIClient:
+        user = UserFactory(role=role, **fields)
+        pair = services.users().log_in(login=user.email, password=PASSWORD, client=Client(address="127.0.0.1", agent=""))
+        client = APIClient()
+        client.credentials(HTTP_AUTHORIZATION=f"Bearer {pair.access}")
+        client.user = user
+        return client
+
+    return make
