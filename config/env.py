@@ -1,30 +1,55 @@
 """Environment variables, read once and checked: a bad value is one sentence that names the variable."""
 
+import os
 import re
 from collections.abc import Collection
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-_source = environ.Env()
-
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
-_DURATION = re.compile(r"(\d+)([smhd])")
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_LONGEST = timedelta(days=3650)
+# These name no server on the network, or one on this machine.
+_WITHOUT_HOST = frozenset(
+    {"unix", "sqlite", "postgres", "postgresql", "consolemail", "filemail", "memorymail", "dummymail"}
+)
 
 
 def text(name: str, default: str = "") -> str:
-    """The variable's text; an empty variable counts as unset."""
-    return _source.str(name, default="").strip() or default
+    """The variable's text, taken literally (`$` included); an empty variable counts as unset."""
+    return os.environ.get(name, "").strip() or default
 
 
 def words(name: str, default: str = "") -> list[str]:
     """A comma-separated list."""
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def hosts(name: str, default: str = "") -> list[str]:
+    """Host names, without scheme, port or path: with these they would match no request."""
+    values = words(name, default)
+    for value in values:
+        if "/" in value or (":" in value and not value.startswith("[")):
+            raise ImproperlyConfigured(f"{name} must be host names such as shop.example.com, not {value!r}.")
+    return values
+
+
+def origins(name: str) -> list[str]:
+    """Web origins: scheme, host and, where it is not the scheme's own, port."""
+    values = words(name)
+    for value in values:
+        parts = _split(value)
+        if parts is None or parts.scheme not in {"http", "https"} or f"{parts.scheme}://{parts.netloc}" != value:
+            raise ImproperlyConfigured(f"{name} must be origins such as https://shop.example.com, not {value!r}.")
+    return values
 
 
 def flag(name: str, *, default: bool) -> bool:
@@ -46,44 +71,80 @@ def choice(name: str, options: Collection[str], default: str) -> str:
 def integer(name: str, default: int, *, low: int, high: int) -> int:
     """A whole number within bounds, both included."""
     value = text(name, str(default))
-    if not value.isascii() or not value.isdigit() or not low <= int(value[:12]) <= high:
+    if not re.fullmatch("[0-9]{1,12}", value) or not low <= int(value) <= high:
         raise ImproperlyConfigured(f"{name} must be a whole number from {low} to {high}, not {value!r}.")
     return int(value)
 
 
 def duration(name: str, default: str) -> timedelta:
-    """A length of time such as `30s`, `15m`, `12h` or `7d`."""
+    """A length of time such as `30s`, `15m`, `12h` or `7d`; at most ten years."""
     value = text(name, default)
     match = _DURATION.fullmatch(value)
-    if not match or int(match[1][:9]) == 0:
+    length = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else timedelta()
+    if not timedelta() < length <= _LONGEST:
         raise ImproperlyConfigured(f"{name} must be a length of time such as 30s, 15m, 12h or 7d, not {value!r}.")
-    return timedelta(**{_UNITS[match[2]]: int(match[1][:9])})
+    return length
+
+
+def address(name: str, default: str) -> str:
+    """An IP address to listen on."""
+    value = text(name, default)
+    try:
+        return str(ip_address("127.0.0.1" if value == "localhost" else value))
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} must be an IP address such as 127.0.0.1, not {value!r}.") from error
 
 
 def url(name: str, schemes: Collection[str]) -> str:
     """A URL with one of the `schemes`, or an empty string. The value itself is not shown: it may hold a password."""
     value = text(name)
-    if value and value.partition("://")[0] not in schemes:
+    if not value:
+        return ""
+    scheme = value.partition("://")[0]
+    if "://" not in value or scheme not in schemes:
         raise ImproperlyConfigured(f"{name} must be a URL that starts with {' or '.join(f'{s}://' for s in schemes)}.")
+    parts = _split(value)
+    if parts is None or not (parts.hostname or scheme in _WITHOUT_HOST):
+        raise ImproperlyConfigured(
+            f"{name} must be of the form {scheme}://user:password@host:port, special characters in it percent-encoded."
+        )
     return value
 
 
 def database(name: str) -> dict[str, Any] | None:
-    """The database configuration behind a `postgres://` or `sqlite:///` URL, or None when the variable is unset."""
+    """The database configuration behind a `postgres://` or `sqlite:////` URL, or None when the variable is unset.
+
+    Two spellings of one database give one configuration, since services with the same one share it.
+    """
     value = url(name, ("postgres", "postgresql", "sqlite"))
     if not value:
         return None
+    if value.startswith("sqlite"):
+        return _sqlite(name, value)
     try:
-        return dict(environ.Env.db_url_config(value))
+        config: dict[str, Any] = dict(environ.Env.db_url_config(value))
     except (ValueError, environ.ImproperlyConfigured) as error:
         raise ImproperlyConfigured(
             f"{name} is no database URL. Write postgres://user:password@host:5432/name or sqlite:////path/to/file."
         ) from error
+    if not config["NAME"]:
+        raise ImproperlyConfigured(
+            f"{name} must end with the name of the database: postgres://user:password@host/name."
+        )
+    return {**config, "PORT": str(config["PORT"] or 5432)}
 
 
-def email(value: str) -> dict[str, Any]:
+def _sqlite(name: str, value: str) -> dict[str, Any]:
+    path = unquote(urlsplit(value).path.removeprefix("/"))
+    if urlsplit(value).netloc or path in {"", ":memory:"} or path.endswith("/"):
+        raise ImproperlyConfigured(f"{name} must name a file that processes can share: sqlite:////path/to/file.")
+    return {"ENGINE": "django.db.backends.sqlite3", "NAME": os.path.normpath(Path(path).absolute())}
+
+
+def email(name: str, default: str) -> dict[str, Any]:
     """Django's mail settings behind a URL such as `smtp+tls://user:password@host:587`."""
-    return dict(environ.Env.email_url_config(value))
+    schemes = ("smtp", "smtp+tls", "smtp+ssl", "consolemail", "filemail", "memorymail", "dummymail")
+    return dict(environ.Env.email_url_config(url(name, schemes) or default))
 
 
 def folder(name: str, default: Path) -> Path:
@@ -91,6 +152,18 @@ def folder(name: str, default: Path) -> Path:
     path = Path(text(name, str(default))).absolute()
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ImproperlyConfigured(f"{name} names {path}, which is not a folder that can be written.") from error
+    except (OSError, ValueError) as error:
+        raise ImproperlyConfigured(f"{name} names {path}, which is not a folder that can be made.") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise ImproperlyConfigured(f"{name} names {path}, which cannot be written.")
     return path
+
+
+def _split(value: str) -> SplitResult | None:
+    """The parts of a URL, or None when it has none: a port that is no number, brackets that do not close."""
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts

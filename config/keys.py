@@ -1,8 +1,10 @@
 """The RSA keys that sign and verify tokens."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from django.core.exceptions import ImproperlyConfigured
@@ -10,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from config import env
 
 _PEM_END = "-----END PUBLIC KEY-----"
+_SMALLEST_KEY = 2048  # RFC 7518, section 3.3
 
 
 def from_environment(data_dir: Path, *, development: bool) -> tuple[str, list[str]]:
@@ -19,15 +22,21 @@ def from_environment(data_dir: Path, *, development: bool) -> tuple[str, list[st
     keep the last one until its tokens have expired. In development a key is made once and kept in `DATA_DIR`.
     """
     private_pem = env.text("JWT_PRIVATE_KEY").replace("\\n", "\n")
+    source = "JWT_PRIVATE_KEY"
     if not private_pem:
         if not development:
             raise ImproperlyConfigured(
                 "JWT_PRIVATE_KEY must be set to an RSA private key in PEM when DEBUG is off. "
                 "Make one: openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048"
             )
-        private_pem = _development_key(data_dir / "jwt-development.pem")
+        path = data_dir / "jwt-development.pem"
+        private_pem = _development_key(path)
+        source = f"{path} (made when JWT_PRIVATE_KEY is unset; delete it to have a new one)"
     public_pems = env.text("JWT_PUBLIC_KEYS").replace("\\n", "\n").split(_PEM_END)
-    accepted = [_public_half(private_pem), *(f"{pem.strip()}\n{_PEM_END}\n" for pem in public_pems if pem.strip())]
+    accepted = [
+        _public_half(private_pem, source),
+        *(f"{pem.strip()}\n{_PEM_END}\n" for pem in public_pems if pem.strip()),
+    ]
     for pem in accepted:
         _check_public(pem)
     return private_pem, list(dict.fromkeys(accepted))
@@ -43,31 +52,31 @@ def _development_key(path: Path) -> str:
         draft.touch(mode=0o600)
         draft.write_bytes(pem)
         # Two processes may start at once: the first link wins and both read the same key.
-        try:
+        with suppress(FileExistsError):
             os.link(draft, path)
-        except FileExistsError:
-            pass
         draft.unlink()
-    return path.read_text()
+    try:
+        return path.read_text()
+    except UnicodeDecodeError:
+        return ""  # refused as any other text that is no key
 
 
-def _public_half(private_pem: str) -> str:
+def _public_half(private_pem: str, source: str) -> str:
     try:
         key = serialization.load_pem_private_key(private_pem.encode(), password=None)
-    except (ValueError, TypeError) as error:
-        raise ImproperlyConfigured("JWT_PRIVATE_KEY is not an unencrypted RSA private key in PEM.") from error
-    if not isinstance(key, rsa.RSAPrivateKey) or key.key_size < 2048:  # noqa: PLR2004 - RFC 7518, section 3.3
-        raise ImproperlyConfigured("JWT_PRIVATE_KEY must be an RSA key of at least 2048 bits.")
-    public = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ImproperlyConfigured(f"{source} is not an unencrypted RSA private key in PEM.") from error
+    if not isinstance(key, rsa.RSAPrivateKey) or key.key_size < _SMALLEST_KEY:
+        raise ImproperlyConfigured(f"{source} must be an RSA key of at least {_SMALLEST_KEY} bits.")
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return public.decode()
 
 
 def _check_public(pem: str) -> None:
+    message = f"JWT_PUBLIC_KEYS must be RSA public keys in PEM, of at least {_SMALLEST_KEY} bits, one after another."
     try:
         key = serialization.load_pem_public_key(pem.encode())
-    except ValueError as error:
-        raise ImproperlyConfigured("JWT_PUBLIC_KEYS must be RSA public keys in PEM, one after another.") from error
-    if not isinstance(key, rsa.RSAPublicKey):
-        raise ImproperlyConfigured("JWT_PUBLIC_KEYS must be RSA public keys in PEM, one after another.")
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ImproperlyConfigured(message) from error
+    if not isinstance(key, rsa.RSAPublicKey) or key.key_size < _SMALLEST_KEY:
+        raise ImproperlyConfigured(message)

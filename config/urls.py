@@ -1,9 +1,8 @@
 """Every address of the shop."""
 
-from django.conf import settings
-from django.conf.urls.static import static
 from django.contrib import admin
 from django.urls import include, path, re_path
+from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from config import views
@@ -13,6 +12,7 @@ urlpatterns = [
     path("health", views.health, name="health"),
     path("ready", views.ready, name="ready"),
     path("admin/", admin.site.urls),
+    path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("", include("apps.users.api.well_known")),
     path("api/v1/users", include("apps.users.api.urls")),
     path("api/v1/", include("apps.products.api.urls")),
@@ -20,8 +20,9 @@ urlpatterns = [
     path("api/auth/", include("rest_framework.urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/docs", RedirectView.as_view(pattern_name="docs")),
     re_path(r"^media/(?P<path>.*)$", views.media, name="media"),
-    re_path(r"^api/", views.no_such_address),
+    re_path("", views.no_such_address),
 ]
 handler400 = views.bad_request
 handler403 = views.forbidden

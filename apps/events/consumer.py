@@ -23,7 +23,9 @@ MAX_ATTEMPTS = 10
 _DATABASE_AWAY = (OperationalError, InterfaceError)
 
 
-def subscriber(name: str, *, ordered: bool = False, transactional: bool = True) -> Callable[[Handler], Task[..., None]]:
+def subscriber(
+    name: str, *, ordered: bool = False, transactional: bool = True
+) -> "Callable[[Handler], Task[..., None]]":
     """Make a handler of one event into the Celery task `name`, written `service.what_it_does`.
 
     Args:
@@ -36,7 +38,7 @@ def subscriber(name: str, *, ordered: bool = False, transactional: bool = True) 
     """
     service = name.partition(".")[0]
 
-    def decorate(handle: Handler) -> Task[..., None]:
+    def decorate(handle: Handler) -> "Task[..., None]":
         def run(event: Event) -> None:
             if transactional:
                 with atomic(service):
@@ -47,7 +49,7 @@ def subscriber(name: str, *, ordered: bool = False, transactional: bool = True) 
                 inbox.record(service, name, event)
 
         @shared_task(name=name, bind=True, max_retries=None)
-        def deliver(task: Task[..., None], messages: Sequence[Message]) -> None:
+        def deliver(task: "Task[..., None]", messages: Sequence[Message]) -> None:
             try:
                 for message in messages:
                     _attempt(service, name, message, run)

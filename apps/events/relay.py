@@ -35,7 +35,7 @@ def relay_batch(alias: str) -> int:
     except Exception as error:
         logger.exception("Publishing %d events failed", len(events))
         attempts = max(event.attempts for event in events) + 1
-        back_off = timedelta(seconds=min(MAX_BACK_OFF_SECONDS, 2**min(attempts, 10)))
+        back_off = timedelta(seconds=min(MAX_BACK_OFF_SECONDS, 2 ** min(attempts, 10)))
         rows.update(
             attempts=attempts, last_error=f"{type(error).__name__}: {error}", available_at=timezone.now() + back_off
         )

@@ -22,9 +22,7 @@ def retry_failed_deliveries() -> None:
     """Deliver again what failed and is due."""
     now = timezone.now()
     for alias in all_aliases():
-        due = FailedDelivery.objects.using(alias).filter(
-            state=FailedDelivery.State.RETRYING, next_attempt_at__lte=now
-        )
+        due = FailedDelivery.objects.using(alias).filter(state=FailedDelivery.State.RETRYING, next_attempt_at__lte=now)
         failures = list(due.order_by("next_attempt_at")[:_RETRY_BATCH])
         due.filter(pk__in=[failure.pk for failure in failures]).update(next_attempt_at=now + _IN_FLIGHT)
         for failure in failures:

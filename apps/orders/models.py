@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from apps.common.ids import new_id
 from apps.common.money import MAX_DIGITS, MAX_PLACES
+from apps.events.models import FailedDelivery, OutboxEvent
 from apps.orders.interface import OrderStatus, PaymentStatus
 
 OPEN_PAYMENTS = (PaymentStatus.PROCESSING, PaymentStatus.REFUNDING)
@@ -41,9 +42,7 @@ class Order(models.Model):
             models.Index(fields=["status", "-id"], name="order_by_status"),
             models.Index(fields=["created_at"], name="order_by_time"),
             models.Index(fields=["expires_at"], condition=Q(status="pending"), name="order_to_expire"),
-            models.Index(
-                fields=["change_began_at"], condition=Q(change_began_at__isnull=False), name="order_changing"
-            ),
+            models.Index(fields=["change_began_at"], condition=Q(change_began_at__isnull=False), name="order_changing"),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(status__in=[s.value for s in OrderStatus]), name="order_status_known"),
@@ -153,3 +152,20 @@ class SandboxCharge(models.Model):
 
     def __str__(self) -> str:
         return self.transaction_id
+
+
+class OrdersEvent(OutboxEvent):
+    """The service's outbox, for its staff page."""
+
+    class Meta:
+        proxy = True
+        verbose_name = "event"
+
+
+class OrdersFailedDelivery(FailedDelivery):
+    """The service's failed deliveries, for its staff page."""
+
+    class Meta:
+        proxy = True
+        verbose_name = "failed delivery"
+        verbose_name_plural = "failed deliveries"

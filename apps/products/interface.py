@@ -291,6 +291,13 @@ class ProductService(ABC):
         """The active products among these ids, in no order, in a bounded number of queries."""
 
     @abstractmethod
+    def get_category(self, *, category_id: UUID) -> Category:
+        """
+        Raises:
+            CategoryNotFound: there is no such category.
+        """
+
+    @abstractmethod
     def create_category(self, *, name: str, slug: str | None = None, parent_id: UUID | None = None) -> Category:
         """Add a category. A slug is made when absent.
 
@@ -302,7 +309,12 @@ class ProductService(ABC):
 
     @abstractmethod
     def update_category(
-        self, *, category_id: UUID, name: str | None = None, slug: str | None = None, move: bool = False,
+        self,
+        *,
+        category_id: UUID,
+        name: str | None = None,
+        slug: str | None = None,
+        move: bool = False,
         parent_id: UUID | None = None,
     ) -> Category:
         """Rename a category or, with `move`, put it below `parent_id` (None: at the top).
@@ -330,7 +342,12 @@ class ProductService(ABC):
 
     @abstractmethod
     def adjust_stock(
-        self, *, product_id: UUID, reason: str, actor_id: UUID | None = None, delta: int | None = None,
+        self,
+        *,
+        product_id: UUID,
+        reason: str,
+        actor_id: UUID | None = None,
+        delta: int | None = None,
         on_hand: int | None = None,
     ) -> StockLevel:
         """Add or take away `delta` units, or set what is `on_hand`; a line of the ledger says why.
@@ -343,7 +360,9 @@ class ProductService(ABC):
         """
 
     @abstractmethod
-    def reserve_stock(self, *, order_id: UUID, lines: Sequence[StockLine], expires_at: datetime) -> Sequence[PricedLine]:
+    def reserve_stock(
+        self, *, order_id: UUID, lines: Sequence[StockLine], expires_at: datetime
+    ) -> Sequence[PricedLine]:
         """Hold stock for an order: every line or none. Repeating it for an order returns the first answer.
 
         Lines are one per product. The answer is in the order of `lines`.
@@ -390,6 +409,10 @@ class ProductService(ABC):
         """Give an order's stock back, once: units that are held are free again, units that were deducted return.
         An order without a reservation has nothing to give back.
         """
+
+    @abstractmethod
+    def release_expired_reservations(self) -> int:
+        """Give back what is held past its time: the order was never made, or was lost sight of. Returns how many."""
 
     @abstractmethod
     def list_reservations(self, *, order_ids: Sequence[UUID]) -> Sequence[Reservation]:

@@ -6,8 +6,8 @@ from django.db.backends.sqlite3.features import DatabaseFeatures as DjangoFeatur
 
 
 class DatabaseFeatures(DjangoFeatures):
-    """Django 5.2 assumes the limit of 999 that SQLite had long ago, so that an order of 1,000 lines would be inserted in a dozen
-    statements. Django 6.0 asks the connection; this does the same until we are there.
+    """Django 5.2 assumes the limit of 999 that SQLite had long ago, so that an order of 1,000 lines would be inserted
+    in a dozen statements. Django 6.0 asks the connection; this does the same until we are there.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): one effect and one answer however often a client asks."""
+"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): one effect, one answer, however often it comes."""
 
 import hashlib
 import re

@@ -1,0 +1,32 @@
+"""Staff pages that only show."""
+
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest
+
+
+class ReadOnly:
+    """Shows rows and changes none: what is here changes through a service, or is history."""
+
+    def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+
+class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin[Model]):
+    """A page of rows to look at. Counts no more rows than the page shows."""
+
+    show_full_result_count = False
+    list_per_page = 50
+
+
+class ReadOnlyInline(ReadOnly, admin.TabularInline[Model, Model]):
+    """Rows to look at below the row that they belong to."""
+
+    extra = 0
+    can_delete = False

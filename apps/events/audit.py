@@ -1,0 +1,69 @@
+"""What must hold of events, for `manage.py audit`."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import timedelta
+
+from django.conf import settings
+from django.utils import timezone
+
+from apps.common.audit import Rule
+from apps.common.databases import alias_of, all_aliases
+from apps.events.models import FailedDelivery, InboxEntry, OutboxEvent
+
+# An event takes effect within a second or so; one that has not for so long was lost or nobody works.
+_GRACE = timedelta(minutes=5)
+_PAGE = 1000
+
+
+def _published() -> Iterator[str]:
+    for alias in all_aliases():
+        stuck = OutboxEvent.objects.using(alias).filter(published_at=None, occurred_at__lt=timezone.now() - _GRACE)
+        for event in stuck.iterator():
+            yield f"{event} waits since {event.occurred_at}: {event.last_error or 'does the relay run?'}"
+
+
+def _handled() -> Iterator[str]:
+    """Each published event against the inbox of each of its subscribers."""
+    for alias in all_aliases():
+        published = OutboxEvent.objects.using(alias).filter(published_at__lt=timezone.now() - _GRACE).order_by("id")
+        page = list(published[:_PAGE])
+        while page:
+            yield from _unhandled(page)
+            page = list(published.filter(id__gt=page[-1].id)[:_PAGE])
+
+
+def _unhandled(page: list[OutboxEvent]) -> Iterator[str]:
+    heard_by: dict[str, list[OutboxEvent]] = defaultdict(list)
+    for event in page:
+        for consumer in settings.EVENT_SUBSCRIBERS[event.type]:
+            heard_by[consumer].append(event)
+    for consumer, events in heard_by.items():
+        alias = alias_of(consumer.partition(".")[0])
+        wanted = {"consumer": consumer, "event_id__in": [event.id for event in events]}
+        done = {
+            *InboxEntry.objects.using(alias).filter(**wanted).values_list("event_id", flat=True),
+            *FailedDelivery.objects.using(alias).filter(**wanted).values_list("event_id", flat=True),
+        }
+        yield from (f"{event} never reached {consumer}" for event in events if event.id not in done)
+
+
+def _dead() -> Iterator[str]:
+    for alias in all_aliases():
+        for failure in FailedDelivery.objects.using(alias).filter(state=FailedDelivery.State.DEAD).iterator():
+            yield f"{failure} has failed {failure.attempts} times: {failure.error}"
+
+
+def _count_events() -> int:
+    return sum(OutboxEvent.objects.using(alias).count() for alias in all_aliases())
+
+
+def _count_failures() -> int:
+    return sum(FailedDelivery.objects.using(alias).count() for alias in all_aliases())
+
+
+RULES = [
+    Rule("every event is published", _count_events, _published),
+    Rule("every published event has reached every subscriber", _count_events, _handled),
+    Rule("no delivery has been given up", _count_failures, _dead),
+]

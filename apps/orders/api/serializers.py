@@ -1,0 +1,108 @@
+"""What the orders API reads and writes."""
+
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework_dataclasses.serializers import DataclassSerializer
+
+from apps.common.api.fields import CurrencyField, LineField, TextField
+from apps.common.api.serializers import InputSerializer
+from apps.orders.interface import Order, OrderStatus, ShippingAddress, TimelineEntry
+from apps.products.interface import StockLine
+
+MAX_LINES = 1000
+MAX_QUANTITY = 1_000_000
+
+
+class OrderSerializer(DataclassSerializer[Order]):
+    """An order."""
+
+    class Meta:
+        dataclass = Order
+
+
+class TimelineSerializer(DataclassSerializer[TimelineEntry]):
+    """A change of an order."""
+
+    class Meta:
+        dataclass = TimelineEntry
+
+
+class StatusSerializer(serializers.Serializer[Any]):
+    """Where an order stands."""
+
+    id = serializers.UUIDField()
+    status = serializers.ChoiceField(choices=[status.value for status in OrderStatus])
+
+
+class LineSerializer(InputSerializer):
+    product_id = serializers.UUIDField()
+    quantity = serializers.IntegerField(min_value=1, max_value=MAX_QUANTITY)
+
+
+class ShippingSerializer(InputSerializer):
+    name = LineField(max_length=200, required=False, allow_blank=True)
+    address = TextField(max_length=500, required=False, allow_blank=True)
+    city = LineField(max_length=100, required=False, allow_blank=True)
+    state = LineField(max_length=100, required=False, allow_blank=True)
+    country = LineField(max_length=100, required=False, allow_blank=True)
+    zip_code = LineField(max_length=20, required=False, allow_blank=True)
+    method = LineField(max_length=32, required=False)
+    # The shop says what shipping costs and how far it has come.
+    cost = serializers.ReadOnlyField()
+    status = serializers.ReadOnlyField()
+
+
+class ItemsField(serializers.ListField):
+    """The lines of an order, as `StockLine`s."""
+
+    child = LineSerializer()
+
+    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - REST framework's own arguments
+        super().__init__(**{"min_length": 1, "max_length": MAX_LINES, "allow_empty": False, **kwargs})
+
+    def to_internal_value(self, data: object) -> list[StockLine]:
+        return [StockLine(**line) for line in super().to_internal_value(data)]
+
+
+class _Details(InputSerializer):
+    shipping = ShippingSerializer(required=False, allow_null=True)
+    note = TextField(max_length=1000, required=False, allow_blank=True)
+
+    def validate_shipping(self, value: dict[str, Any] | None) -> ShippingAddress | None:
+        return ShippingAddress(**value) if value is not None else None
+
+
+class NewOrderSerializer(_Details):
+    items = ItemsField()
+    currency = CurrencyField(required=False)
+
+
+class ReplacedOrderSerializer(_Details):
+    items = ItemsField()
+
+
+class ChangedOrderSerializer(_Details):
+    items = ItemsField(required=False)
+
+
+class PaymentSerializer(InputSerializer):
+    method = LineField(max_length=32)
+    token = LineField(max_length=200, write_only=True)
+
+
+class ReasonSerializer(InputSerializer):
+    reason = LineField(max_length=300, required=False, allow_blank=True, default="")
+
+
+class OrderFilterSerializer(serializers.Serializer[Any]):
+    """`?status=&from=&to=`; the times are RFC 3339."""
+
+    status = serializers.ChoiceField(choices=[status.value for status in OrderStatus], required=False)
+
+    def get_fields(self) -> dict[str, Any]:
+        fields = super().get_fields()
+        # `from` is a keyword of Python and cannot be written as an attribute.
+        fields["from"] = serializers.DateTimeField(required=False)
+        fields["to"] = serializers.DateTimeField(required=False)
+        return fields

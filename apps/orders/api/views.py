@@ -1,0 +1,239 @@
+"""Orders over REST: parse, one call of the service, answer."""
+
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework import status
+from rest_framework.permissions import BasePermission, IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apps.common.api.idempotency import answer_once
+from apps.common.api.paging import NewestFirst
+from apps.common.api.permissions import IsOrderStaff, has_role
+from apps.orders.api.serializers import (
+    ChangedOrderSerializer,
+    NewOrderSerializer,
+    OrderFilterSerializer,
+    OrderSerializer,
+    PaymentSerializer,
+    ReasonSerializer,
+    ReplacedOrderSerializer,
+    StatusSerializer,
+    TimelineSerializer,
+)
+from apps.orders.interface import Actor, NewOrder, Order, OrderChange, OrderNotFound
+from apps.orders.models import Order as OrderRow
+from apps.orders.services.rows import to_order, visible_to
+from config import services
+
+_KEY = OpenApiParameter(
+    "Idempotency-Key", str, OpenApiParameter.HEADER, description="Repeat a request safely; kept for 24 hours."
+)
+_FILTERS = [
+    OpenApiParameter("status", str),
+    OpenApiParameter("from", str, description="RFC 3339 time, included."),
+    OpenApiParameter("to", str, description="RFC 3339 time, excluded."),
+]
+_NEW_ORDER = OpenApiExample(
+    "Two lamps by express",
+    request_only=True,
+    value={
+        "items": [{"product_id": "01938d5e-7b1a-7c3e-9a51-0242ac120002", "quantity": 2}],
+        "shipping": {"name": "Ada Lovelace", "address": "12 St James's Square", "city": "London", "method": "express"},
+    },
+)
+
+
+def _customer(request: Request) -> Actor:
+    """The caller as a customer: only their own orders."""
+    return Actor(user_id=request.user.id)
+
+
+def _anyone(request: Request) -> Actor:
+    """The caller as what they are: order staff see every order."""
+    return Actor(user_id=request.user.id, is_staff=has_role(request.user, IsOrderStaff.role))
+
+
+def _answer(order: Order, code: int = status.HTTP_200_OK) -> Response:
+    return Response(OrderSerializer(order).data, status=code)
+
+
+@extend_schema(tags=["orders"])
+class OrderListView(APIView):
+    @extend_schema(
+        summary="List orders, newest first",
+        description="Customers see their own, order staff all.",
+        parameters=_FILTERS,
+        responses=OrderSerializer(many=True),
+    )
+    def get(self, request: Request) -> Response:
+        return _page(self, request, visible_to(_anyone(request)))
+
+    @extend_schema(
+        summary="Place an order",
+        description="Reserves the stock of every line, or of none: 409 `out_of_stock` names each line that is short.",
+        parameters=[_KEY],
+        request=NewOrderSerializer,
+        responses={201: OrderSerializer},
+        examples=[_NEW_ORDER],
+    )
+    def post(self, request: Request) -> Response:
+        return answer_once(self, request, "orders", lambda order_id: self._place(request, order_id))
+
+    def _place(self, request: Request, order_id: UUID) -> Response:
+        data = _parse(NewOrderSerializer, request)
+        data["lines"] = data.pop("items")
+        order = services.orders().place_order(order_id=order_id, user_id=request.user.id, new=NewOrder(**data))
+        response = _answer(order, status.HTTP_201_CREATED)
+        response["Location"] = f"{request.path}/{order.id}"
+        return response
+
+
+@extend_schema(tags=["orders"])
+class UserOrdersView(APIView):
+    @extend_schema(summary="List the orders of one user", parameters=_FILTERS, responses=OrderSerializer(many=True))
+    def get(self, request: Request, user_id: UUID) -> Response:
+        if not _anyone(request).is_staff and user_id != request.user.id:
+            raise OrderNotFound("There is no such user.")
+        return _page(self, request, OrderRow.objects.filter(user_id=user_id))
+
+
+@extend_schema(tags=["orders"])
+class OrderView(APIView):
+    @extend_schema(summary="Read an order", responses=OrderSerializer)
+    def get(self, request: Request, order_id: UUID) -> Response:
+        return _answer(services.orders().get_order(order_id=order_id, actor=_anyone(request)))
+
+    @extend_schema(
+        summary="Replace a pending order's lines", request=ReplacedOrderSerializer, responses=OrderSerializer
+    )
+    def put(self, request: Request, order_id: UUID) -> Response:
+        return self._change(request, order_id, _parse(ReplacedOrderSerializer, request))
+
+    @extend_schema(summary="Change a pending order", request=ChangedOrderSerializer, responses=OrderSerializer)
+    def patch(self, request: Request, order_id: UUID) -> Response:
+        return self._change(request, order_id, _parse(ChangedOrderSerializer, request))
+
+    @extend_schema(summary="Cancel an order", request=None, responses=OrderSerializer)
+    def delete(self, request: Request, order_id: UUID) -> Response:
+        return _answer(services.orders().cancel_order(order_id=order_id, actor=_anyone(request)))
+
+    def _change(self, request: Request, order_id: UUID, data: dict[str, Any]) -> Response:
+        data["lines"] = data.pop("items", None)
+        change = OrderChange(**data)
+        return _answer(services.orders().change_order(order_id=order_id, actor=_customer(request), change=change))
+
+
+@extend_schema(tags=["orders"])
+class StatusView(APIView):
+    @extend_schema(summary="Where an order stands", responses=StatusSerializer)
+    def get(self, request: Request, order_id: UUID) -> Response:
+        found = services.orders().get_status(order_id=order_id, actor=_anyone(request))
+        return Response({"id": order_id, "status": found.value})
+
+
+@extend_schema(tags=["orders"])
+class TimelineView(APIView):
+    @extend_schema(summary="Every change of an order, oldest first", responses=TimelineSerializer(many=True))
+    def get(self, request: Request, order_id: UUID) -> Response:
+        entries = services.orders().get_timeline(order_id=order_id, actor=_anyone(request))
+        return Response(TimelineSerializer(entries, many=True).data)
+
+
+@extend_schema(tags=["orders"])
+class PayView(APIView):
+    @extend_schema(
+        summary="Pay an order",
+        description="The sandbox takes `tok_visa`, and declines `tok_declined` and `tok_insufficient_funds`.",
+        parameters=[_KEY],
+        request=PaymentSerializer,
+        responses=OrderSerializer,
+        examples=[OpenApiExample("A card", request_only=True, value={"method": "card", "token": "tok_visa"})],
+    )
+    def post(self, request: Request, order_id: UUID) -> Response:
+        return answer_once(self, request, "orders", lambda payment_id: self._pay(request, order_id, payment_id))
+
+    def _pay(self, request: Request, order_id: UUID, payment_id: UUID) -> Response:
+        data = _parse(PaymentSerializer, request)
+        return _answer(
+            services.orders().pay_order(order_id=order_id, payment_id=payment_id, actor=_customer(request), **data)
+        )
+
+
+class ActionView(APIView):
+    """Something that is done to an order, with a reason."""
+
+    permission_classes: list[type[BasePermission]] = [IsOrderStaff]
+    action: str
+
+    def act(self, request: Request, order_id: UUID) -> Response:
+        carry_out = getattr(services.orders(), self.action)
+        reason = _parse(ReasonSerializer, request)["reason"]
+        return _answer(carry_out(order_id=order_id, actor=_anyone(request), reason=reason))
+
+
+@extend_schema(tags=["orders"])
+class CancelView(ActionView):
+    permission_classes = [IsAuthenticated]
+    action = "cancel_order"
+
+    @extend_schema(
+        summary="Cancel an order; a paid one is refunded", request=ReasonSerializer, responses=OrderSerializer
+    )
+    def post(self, request: Request, order_id: UUID) -> Response:
+        return self.act(request, order_id)
+
+
+@extend_schema(tags=["orders"])
+class ShipView(ActionView):
+    action = "ship_order"
+
+    @extend_schema(summary="Mark a paid order as shipped", request=ReasonSerializer, responses=OrderSerializer)
+    def post(self, request: Request, order_id: UUID) -> Response:
+        return self.act(request, order_id)
+
+
+@extend_schema(tags=["orders"])
+class DeliverView(ActionView):
+    action = "deliver_order"
+
+    @extend_schema(summary="Mark a shipped order as delivered", request=ReasonSerializer, responses=OrderSerializer)
+    def post(self, request: Request, order_id: UUID) -> Response:
+        return self.act(request, order_id)
+
+
+@extend_schema(tags=["orders"])
+class RefundView(ActionView):
+    action = "refund_order"
+
+    @extend_schema(
+        summary="Refund an order in full", parameters=[_KEY], request=ReasonSerializer, responses=OrderSerializer
+    )
+    def post(self, request: Request, order_id: UUID) -> Response:
+        return answer_once(self, request, "orders", lambda _: self.act(request, order_id))
+
+
+def _page(view: APIView, request: Request, rows: QuerySet[OrderRow]) -> Response:
+    query = OrderFilterSerializer(data=request.query_params)
+    query.is_valid(raise_exception=True)
+    wanted = query.validated_data
+    conditions = {
+        "status": wanted.get("status"),
+        "created_at__gte": wanted.get("from"),
+        "created_at__lt": wanted.get("to"),
+    }
+    rows = rows.filter(**{name: value for name, value in conditions.items() if value is not None})
+    paginator = NewestFirst()
+    page = paginator.paginate_queryset(rows.prefetch_related("items", "payments"), request, view=view)
+    return paginator.get_paginated_response(OrderSerializer([to_order(row) for row in page or []], many=True).data)
+
+
+def _parse(serializer_class: type[Any], request: Request) -> dict[str, Any]:
+    serializer = serializer_class(data=request.data)
+    serializer.is_valid(raise_exception=True)
+    data: dict[str, Any] = serializer.validated_data
+    return data

@@ -1,0 +1,187 @@
+"""What must hold of orders, their payments and their stock, for `manage.py audit`.
+
+The shop runs meanwhile: what is under way is not a violation. An effect that is still to come must have its event in
+the outbox or among the failed deliveries; what is open must be younger than `_GRACE`.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from typing import TypeVar
+from uuid import UUID
+
+from django.db.models import Count, F, Max, Model, Q, QuerySet, Sum
+from django.utils import timezone
+
+from apps.common.audit import Rule
+from apps.common.databases import alias_of
+from apps.common.money import quantize
+from apps.events.models import FailedDelivery, OutboxEvent
+from apps.orders import events
+from apps.orders.interface import OrderStatus, PaymentStatus
+from apps.orders.models import OPEN_PAYMENTS, Order, OrderItem, Payment, SandboxCharge
+from apps.products.interface import Reservation, ReservationState
+from config import services
+
+_GRACE = timedelta(minutes=10)
+_PAGE = 1000
+_HAS_BEEN_PAID = (OrderStatus.PAID, OrderStatus.SHIPPED, OrderStatus.DELIVERED)
+_Row = TypeVar("_Row", bound=Model)
+_STOCK_EVENTS = (events.PAID, events.CANCELLED, events.EXPIRED, events.REFUNDED)
+
+
+def _totals() -> Iterator[str]:
+    for rows in _pages(Order.objects.annotate(lines=Sum("items__total"), count=Count("items"))):
+        for row in rows:
+            lines = quantize(row.lines or row.subtotal, row.currency)
+            if row.count == 0 or lines != row.subtotal or row.subtotal + row.shipping_cost != row.total:
+                yield f"order {row.number}: {row.count} lines of {lines}, subtotal {row.subtotal}, total {row.total}"
+
+
+def _line_totals() -> Iterator[str]:
+    for item in OrderItem.objects.only("order_id", "sku", "price", "quantity", "total").iterator():
+        if item.price * item.quantity != item.total:
+            yield f"order {item.order_id}: {item.quantity} of {item.sku} at {item.price} are not {item.total}"
+
+
+def _timelines() -> Iterator[str]:
+    told = Order.objects.annotate(count=Count("transitions"), last=Max("transitions__sequence"))
+    for row in told.exclude(sequence=F("count") + 1).iterator():
+        yield f"order {row.number}: {row.count} changes in its timeline, but it counts {row.sequence - 1}"
+
+
+def _paid_orders() -> Iterator[str]:
+    paid = Payment.objects.filter(status__in=(PaymentStatus.SUCCEEDED, PaymentStatus.REFUNDING))
+    rows = Order.objects.filter(status__in=_HAS_BEEN_PAID).exclude(
+        pk__in=paid.filter(amount=F("order__total"), currency=F("order__currency")).values("order_id")
+    )
+    for row in rows.iterator():
+        yield f"order {row.number} is {row.status}, but no payment of {row.total} {row.currency} succeeded"
+
+
+def _unpaid_orders() -> Iterator[str]:
+    unpaid = Q(order__status__in=(OrderStatus.PENDING, OrderStatus.EXPIRED), status=PaymentStatus.SUCCEEDED)
+    ended = Q(order__status__in=(OrderStatus.CANCELLED, OrderStatus.REFUNDED)) & ~Q(
+        status__in=(PaymentStatus.REFUNDED, PaymentStatus.FAILED)
+    )
+    for payment in Payment.objects.filter(unpaid | ended).select_related("order").iterator():
+        yield f"order {payment.order.number} is {payment.order.status}, but payment {payment.id} is {payment.status}"
+
+
+def _open_payments() -> Iterator[str]:
+    for payment in Payment.objects.filter(status__in=OPEN_PAYMENTS, updated_at__lt=timezone.now() - _GRACE).iterator():
+        yield f"payment {payment.id} has been {payment.status} since {payment.updated_at}"
+
+
+def _open_changes() -> Iterator[str]:
+    for row in Order.objects.filter(change_began_at__lt=timezone.now() - _GRACE).iterator():
+        yield f"order {row.number} has been changing since {row.change_began_at}"
+
+
+def _provider() -> Iterator[str]:
+    """The sandbox's own books against ours, both ways."""
+    for charges in _pages(SandboxCharge.objects.all()):
+        payments = {str(row.id): row for row in Payment.objects.filter(pk__in=[charge.pk for charge in charges])}
+        for charge in charges:
+            payment = payments.get(charge.pk)
+            settled = {PaymentStatus.SUCCEEDED: False, PaymentStatus.FAILED: True, PaymentStatus.REFUNDED: True}
+            if payment is None:
+                yield f"charge {charge.transaction_id} belongs to no payment"
+            elif payment.status in settled and charge.refunded != settled[PaymentStatus(payment.status)]:
+                yield f"payment {payment.id} is {payment.status}, but the provider says refunded={charge.refunded}"
+            elif charge.amount != payment.amount:
+                yield f"payment {payment.id} is {payment.amount}, but the provider took {charge.amount}"
+    known = SandboxCharge.objects.values("transaction_id")
+    ours = Payment.objects.filter(provider="sandbox").exclude(transaction_id="")
+    for payment in ours.exclude(transaction_id__in=known).iterator():
+        yield f"payment {payment.id}: the provider knows no charge {payment.transaction_id}"
+
+
+def _reservations() -> Iterator[str]:
+    """Each order against what the products service holds for it."""
+    for rows in _pages(Order.objects.prefetch_related("items")):
+        reservations = {found.order_id: found for found in _held(row.id for row in rows)}
+        waiting = _effects_to_come([row.id for row in rows])
+        for row in rows:
+            fault = _compare(row, reservations.get(row.id))
+            if fault and row.id not in waiting and not _has_moved(row):
+                yield f"order {row.number} is {row.status}, but {fault}"
+
+
+def _orphans() -> Iterator[str]:
+    """Stock that is held for no order must at least be about to come back."""
+    after: UUID | None = None
+    while page := services.products().list_active_reservations(after=after, limit=_PAGE):
+        known = set(Order.objects.filter(pk__in=[held.order_id for held in page]).values_list("id", flat=True))
+        for held in page:
+            if held.order_id not in known and held.expires_at < timezone.now() - _GRACE:
+                yield f"stock is held since {held.expires_at} for order {held.order_id}, which does not exist"
+        after = page[-1].order_id
+
+
+def _compare(row: Order, held: Reservation | None) -> str | None:
+    """What is wrong between an order and its reservation, if anything."""
+    if held is None:
+        return "nothing was ever reserved for it"
+    wanted = {item.product_id: item.quantity for item in row.items.all()}
+    expected = _expected_state(row)
+    if held.state not in expected:
+        return f"its stock is {held.state}"
+    if row.change_began_at is None and wanted != {line.product_id: line.quantity for line in held.lines}:
+        return "its stock is reserved for other lines"
+    return None
+
+
+def _expected_state(row: Order) -> tuple[ReservationState, ...]:
+    match OrderStatus(row.status):
+        case OrderStatus.PENDING:
+            return (ReservationState.ACTIVE,)
+        case OrderStatus.PAID | OrderStatus.SHIPPED | OrderStatus.DELIVERED:
+            return (ReservationState.COMMITTED,)
+        case OrderStatus.REFUNDED:
+            # Goods that had been sent stay deducted; those that had not came back.
+            return (ReservationState.COMMITTED, ReservationState.RELEASED)
+        case _:
+            return (ReservationState.RELEASED,)
+
+
+def _effects_to_come(order_ids: Sequence[UUID]) -> set[UUID]:
+    """The orders among these whose stock has an event on its way: not yet published, just published, or failing."""
+    outbox = OutboxEvent.objects.using(alias_of("orders")).filter(subject__in=order_ids, type__in=_STOCK_EVENTS)
+    under_way = outbox.filter(Q(published_at=None) | Q(published_at__gt=timezone.now() - timedelta(seconds=30)))
+    failing = FailedDelivery.objects.using(alias_of("products")).filter(
+        consumer="products.settle_reservation", state=FailedDelivery.State.RETRYING
+    )
+    failed = outbox.filter(pk__in=list(failing.values_list("event_id", flat=True)))
+    return {*under_way.values_list("subject", flat=True), *failed.values_list("subject", flat=True)}
+
+
+def _has_moved(row: Order) -> bool:
+    """Whether the order changed while its reservation was being looked up."""
+    return not Order.objects.filter(pk=row.pk, sequence=row.sequence, change_began_at=row.change_began_at).exists()
+
+
+def _held(order_ids: Iterable[UUID]) -> Sequence[Reservation]:
+    return services.products().list_reservations(order_ids=list(order_ids))
+
+
+def _pages(rows: QuerySet[_Row]) -> Iterator[list[_Row]]:
+    """All rows in pages by primary key, in bounded memory."""
+    rows = rows.order_by("pk")
+    page = list(rows[:_PAGE])
+    while page:
+        yield page
+        page = list(rows.filter(pk__gt=page[-1].pk)[:_PAGE])
+
+
+RULES = [
+    Rule("an order's total is the sum of its lines and its shipping", Order.objects.count, _totals),
+    Rule("a line's total is price times quantity", OrderItem.objects.count, _line_totals),
+    Rule("a timeline has every change once", Order.objects.count, _timelines),
+    Rule("a paid order has one payment of its total", Order.objects.count, _paid_orders),
+    Rule("no money is kept for an order that is not paid or has ended", Payment.objects.count, _unpaid_orders),
+    Rule("no payment or refund is left open", Payment.objects.count, _open_payments),
+    Rule("no change is left half done", Order.objects.count, _open_changes),
+    Rule("the sandbox's books agree with the payments", SandboxCharge.objects.count, _provider),
+    Rule("the stock of every order is where its status says", Order.objects.count, _reservations),
+    Rule("no stock is held for an order that does not exist", Order.objects.count, _orphans),
+]

@@ -1,0 +1,143 @@
+"""Changing a pending order.
+
+Other lines need two transactions in two services. The order notes what it is about to do, the products service reserves
+the new lines instead of the old, and the order takes them over. Whoever finds the note later does the rest: reserving
+the same lines again changes nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.utils import timezone
+
+from apps.common.databases import atomic
+from apps.common.errors import DomainError
+from apps.orders.interface import SYSTEM, Actor, Order, OrderChange, OrderNotFound, ShippingAddress
+from apps.orders.models import Order as OrderRow
+from apps.orders.models import OrderItem as ItemRow
+from apps.orders.services.pricing import add_up, items_of, merge, shipping_cost
+from apps.orders.services.rows import RESERVATION_MARGIN, check_idle, lock, move, to_order, visible_to
+from apps.orders.states import Action, target
+from apps.products.interface import PricedLine, ProductService, StockLine
+
+# No request takes longer; a change that is older belongs to a process that died.
+_ABANDONED_AFTER = timedelta(seconds=60)
+
+
+class Changing:
+    """The part of the orders service that changes orders."""
+
+    _products: ProductService
+
+    def change_order(self, *, order_id: UUID, actor: Actor, change: OrderChange) -> Order:
+        if change.lines is not None:
+            self._check_price(order_id, actor, merge(change.lines), change.shipping)
+        with atomic("orders"):
+            row = lock(order_id, actor)
+            target(Action.CHANGE, row.status)
+            check_idle(row)
+            if change.lines is None:
+                _apply_details(row, change.shipping, change.note)
+                return move(row, Action.CHANGE, actor)
+            row.change = _to_note(change, actor)
+            row.change_began_at = timezone.now()
+            row.save(update_fields=["change", "change_began_at"])
+        return self._carry_out(row)
+
+    def _settle_changes(self) -> int:
+        """Finish changes that were cut off; returns how many."""
+        abandoned = OrderRow.objects.filter(change_began_at__lt=timezone.now() - _ABANDONED_AFTER)
+        rows = list(abandoned[:100])
+        for row in rows:
+            try:
+                self._carry_out(row)
+            except DomainError:
+                # The lines could not be had: `_carry_out` has dropped the change, and the order is as it was.
+                continue
+        return len(rows)
+
+    def _carry_out(self, row: OrderRow) -> Order:
+        """Reserve the noted lines and take them over; what cannot be reserved is dropped, and said."""
+        note: dict[str, Any] = row.change
+        lines = [StockLine(product_id=UUID(key), quantity=quantity) for key, quantity in note["lines"]]
+        try:
+            priced = self._products.replace_reservation(
+                order_id=row.id, lines=lines, expires_at=row.expires_at + RESERVATION_MARGIN
+            )
+        except DomainError:
+            OrderRow.objects.filter(pk=row.pk, change_began_at=row.change_began_at).update(
+                change=None, change_began_at=None
+            )
+            raise
+        return _take_over(row.id, row.change_began_at, priced)
+
+    def _check_price(
+        self, order_id: UUID, actor: Actor, lines: list[StockLine], shipping: ShippingAddress | None
+    ) -> None:
+        """Refuse what could not be charged before anything is touched.
+
+        An unknown product is left to the reservation, which names it.
+        """
+        row = visible_to(actor).filter(pk=order_id).first()
+        if row is None:
+            raise OrderNotFound("There is no such order.")
+        quantities = {line.product_id: line.quantity for line in lines}
+        found = self._products.get_products(product_ids=list(quantities))
+        add_up(
+            [
+                PricedLine(
+                    product_id=product.id,
+                    quantity=quantities[product.id],
+                    name=product.name,
+                    sku=product.sku,
+                    price=product.price,
+                    currency=product.currency,
+                )
+                for product in found
+            ],
+            shipping or _address(row),
+            row.currency,
+        )
+
+
+def _take_over(order_id: UUID, began_at: datetime | None, priced: Sequence[PricedLine]) -> Order:
+    """Make the reserved lines the order's own."""
+    with atomic("orders"):
+        row = lock(order_id, SYSTEM)
+        if row.change is None or row.change_began_at != began_at:
+            # Somebody else has finished this change.
+            return to_order(row)
+        note: dict[str, Any] = row.change
+        ItemRow.objects.filter(order=row).delete()
+        ItemRow.objects.bulk_create(items_of(row.id, priced))
+        row.change = row.change_began_at = None
+        row.subtotal = sum(line.price * line.quantity for line in priced)
+        _apply_details(row, ShippingAddress(**note["shipping"]) if note["shipping"] else None, note["note"])
+        actor_id = note["actor_id"]
+        return move(row, Action.CHANGE, Actor(user_id=UUID(actor_id) if actor_id else None))
+
+
+def _apply_details(row: OrderRow, shipping: ShippingAddress | None, note: str | None) -> None:
+    """Set what needs no stock, and the total that follows."""
+    if shipping is not None:
+        row.shipping = asdict(shipping)
+        row.shipping_cost = shipping_cost(shipping, row.currency)
+    if note is not None:
+        row.note = note
+    row.total = row.subtotal + row.shipping_cost
+
+
+def _to_note(change: OrderChange, actor: Actor) -> dict[str, Any]:
+    return {
+        "lines": [[str(line.product_id), line.quantity] for line in merge(change.lines or [])],
+        "shipping": asdict(change.shipping) if change.shipping else None,
+        "note": change.note,
+        "actor_id": str(actor.user_id) if actor.user_id else None,
+    }
+
+
+def _address(row: OrderRow) -> ShippingAddress | None:
+    return ShippingAddress(**row.shipping) if row.shipping else None

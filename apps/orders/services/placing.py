@@ -1,0 +1,89 @@
+"""Placing an order: the stock first, then the order."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from uuid import UUID
+
+from django.db import IntegrityError
+from django.utils import timezone
+
+from apps.common.databases import atomic
+from apps.common.errors import DomainError
+from apps.events.outbox import publish
+from apps.orders import events
+from apps.orders.interface import NewOrder, Order
+from apps.orders.models import Order as OrderRow
+from apps.orders.models import OrderItem as ItemRow
+from apps.orders.services.pricing import Amounts, add_up, items_of, merge
+from apps.orders.services.rows import RESERVATION_MARGIN, expiry, to_order
+from apps.products.interface import PricedLine, ProductService, ReservationClosed
+
+# Crockford's base 32: no letter that is mistaken for a digit.
+_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+class Placing:
+    """The part of the orders service that takes orders in."""
+
+    _products: ProductService
+
+    def place_order(self, *, order_id: UUID, user_id: UUID, new: NewOrder) -> Order:
+        expires_at = expiry()
+        try:
+            priced = self._products.reserve_stock(
+                order_id=order_id, lines=merge(new.lines), expires_at=expires_at + RESERVATION_MARGIN
+            )
+        except ReservationClosed:
+            # A repetition of a request whose order was made, and has ended since.
+            return _placed_before(order_id, user_id)
+        row, items = self._draft(order_id, user_id, new, priced)
+        row.expires_at = expires_at
+        # From here on a failure leaves the stock reserved and nothing else: whether a commit that broke off went
+        # through cannot be known, so only the reservation's own expiry may give the stock back.
+        try:
+            with atomic("orders"):
+                row.save(force_insert=True)
+                ItemRow.objects.bulk_create(items)
+                order = to_order(row, items)
+                publish("orders", events.order_fact(events.CREATED, order, row.sequence))
+        except IntegrityError:
+            return _placed_before(order_id, user_id)
+        return order
+
+    def _draft(
+        self, order_id: UUID, user_id: UUID, new: NewOrder, priced: Sequence[PricedLine]
+    ) -> tuple[OrderRow, list[ItemRow]]:
+        """The rows to be written; an order that cannot be made gives its stock back at once."""
+        try:
+            amounts = add_up(priced, new.shipping, new.currency)
+        except DomainError:
+            self._products.release_reservation(order_id=order_id)
+            raise
+        return _to_row(order_id, user_id, new, amounts), items_of(order_id, priced)
+
+
+def _to_row(order_id: UUID, user_id: UUID, new: NewOrder, amounts: Amounts) -> OrderRow:
+    now = timezone.now()
+    return OrderRow(
+        id=order_id,
+        number=_number(order_id, now.strftime("%y%m%d")),
+        user_id=user_id,
+        currency=amounts.currency,
+        subtotal=amounts.subtotal,
+        shipping_cost=amounts.shipping_cost,
+        total=amounts.total,
+        shipping=asdict(new.shipping) if new.shipping else None,
+        note=new.note,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _number(order_id: UUID, day: str) -> str:
+    """A number that can be read out on the telephone: the day, and 40 of the id's random bits."""
+    bits = order_id.int & (2**40 - 1)
+    return f"{day}-" + "".join(_DIGITS[bits >> shift & 31] for shift in range(35, -1, -5))
+
+
+def _placed_before(order_id: UUID, user_id: UUID) -> Order:
+    return to_order(OrderRow.objects.get(pk=order_id, user_id=user_id))

@@ -1,0 +1,46 @@
+"""What the orders service does when it hears of something, and its periodic work."""
+
+from uuid import UUID
+
+from celery import shared_task
+
+from apps.events.consumer import subscriber
+from apps.events.envelope import Event
+from apps.orders.events import order_id_of
+from apps.orders.interface import SYSTEM, InvalidTransition, OrderNotFound
+from apps.orders.mail import send_order_mail
+from apps.users.interface import UserNotFound
+from config import services
+
+
+@subscriber("orders.mail_customer", transactional=False)
+def mail_customer(event: Event) -> None:
+    """Write to the customer; somebody who has left is not written to."""
+    try:
+        user = services.users().get_user(user_id=UUID(event.data["user_id"]))
+    except UserNotFound:
+        return
+    send_order_mail(to=user.email, name=user.first_name, event_type=event.type, order=event.data)
+
+
+@subscriber("orders.cancel_unfulfillable", transactional=False)
+def cancel_unfulfillable(event: Event) -> None:
+    """Cancel, and pay back, an order whose stock has gone to others; one that has ended meanwhile is left alone."""
+    try:
+        services.orders().cancel_order(
+            order_id=order_id_of(event.data), actor=SYSTEM, reason="the goods are no longer in stock"
+        )
+    except (InvalidTransition, OrderNotFound):
+        return
+
+
+@shared_task(name="orders.expire_orders")
+def expire_orders() -> None:
+    """Expire orders that were not paid in time."""
+    services.orders().expire_orders()
+
+
+@shared_task(name="orders.settle_open_orders")
+def settle_open_orders() -> None:
+    """Finish what a crash or a silent provider left open."""
+    services.orders().settle_open_orders()

@@ -1,0 +1,513 @@
+"""The life of an order: stock, money, timeline and events together."""
+
+from datetime import timedelta
+from decimal import Decimal
+from unittest.mock import patch
+from uuid import UUID
+
+import pytest
+import time_machine
+from django.utils import timezone
+from pytest_django import DjangoCaptureOnCommitCallbacks
+
+from apps.common.databases import alias_of
+from apps.common.ids import new_id
+from apps.events.models import OutboxEvent
+from apps.orders.interface import (
+    SYSTEM,
+    Actor,
+    AmountTooLarge,
+    CurrencyMismatch,
+    InsufficientFunds,
+    InvalidTransition,
+    NewOrder,
+    OrderBusy,
+    OrderChange,
+    OrderNotFound,
+    OrderStatus,
+    PaymentDeclined,
+    PaymentStatus,
+    PaymentUnknown,
+    ShippingAddress,
+    UnknownPaymentMethod,
+    UnknownShippingMethod,
+)
+from apps.orders.models import Order as OrderRow
+from apps.orders.models import Payment, SandboxCharge
+from apps.orders.payments.provider import Declined, NoAnswer
+from apps.orders.states import MOVES, Action
+from apps.orders.tests.factories import make_product, pay, place, ship
+from apps.products.interface import OutOfStock, ProductChange, ProductNotFound, StockLine
+from config import services
+from tests.flow import audit, deliver_events, statements
+
+pytestmark = pytest.mark.django_db
+
+USER = UUID("01938d5e-0000-7000-8000-000000000001")
+STRANGER = Actor(user_id=UUID("01938d5e-0000-7000-8000-000000000002"))
+OWNER = Actor(user_id=USER)
+
+
+def stock_of(product_id: UUID) -> tuple[int, int]:
+    """On hand and reserved."""
+    level = services.products().get_stock(product_id=product_id)
+    return level.on_hand, level.reserved
+
+
+def event_types() -> list[str]:
+    """What the orders service has published, oldest first."""
+    published = OutboxEvent.objects.using(alias_of("orders")).filter(source="orders")
+    return list(published.order_by("id").values_list("type", flat=True))
+
+
+def test_placing_reserves_stock_and_remembers_the_product() -> None:
+    lamp = make_product(stock=10, price="19.99", sku="LAMP-1")
+    order = place(USER, (lamp, 3), shipping=ShippingAddress(name="Ada", method="express"))
+    assert order.status == OrderStatus.PENDING
+    assert (order.subtotal, order.total, order.currency) == (Decimal("59.97"), Decimal("74.97"), "USD")
+    assert [(item.sku, item.quantity, item.price, item.total) for item in order.items] == [
+        ("LAMP-1", 3, Decimal("19.99"), Decimal("59.97"))
+    ]
+    assert order.shipping is not None
+    assert (order.shipping.name, order.shipping.cost, order.shipping.status) == ("Ada", Decimal("15.00"), "pending")
+    assert order.payment is None
+    assert stock_of(lamp.id) == (10, 3)
+    assert event_types() == ["order.created"]
+    assert services.orders().get_order(order_id=order.id, actor=OWNER) == order
+
+
+def test_a_later_price_does_not_change_the_order() -> None:
+    lamp = make_product(price="10.00")
+    order = place(USER, (lamp, 1))
+    services.products().update_product(product_id=lamp.id, change=ProductChange(price=Decimal("99.00"), name="New"))
+    seen = services.orders().get_order(order_id=order.id, actor=OWNER)
+    assert (seen.items[0].price, seen.items[0].product_name) == (Decimal("10.00"), "Lamp")
+
+
+def test_lines_of_one_product_are_merged() -> None:
+    lamp = make_product(stock=5)
+    order = place(USER, (lamp, 2), (lamp, 3))
+    assert [item.quantity for item in order.items] == [5]
+    with pytest.raises(OutOfStock):
+        place(USER, (lamp, 1))
+
+
+def test_every_line_or_none() -> None:
+    lamp, vase = make_product(stock=5), make_product(stock=1, name="Vase")
+    with pytest.raises(OutOfStock) as refusal:
+        place(USER, (lamp, 5), (vase, 2))
+    assert [problem.attr for problem in refusal.value.problems] == [f"items.{vase.id}"]
+    assert "1 available" in refusal.value.problems[0].detail
+    assert (stock_of(lamp.id), stock_of(vase.id)) == ((5, 0), (1, 0))
+    assert not OrderRow.objects.exists()
+    assert event_types() == []
+
+
+def test_an_unknown_product_is_named() -> None:
+    lamp, unknown = make_product(), new_id()
+    lines = [StockLine(product_id=lamp.id, quantity=1), StockLine(product_id=unknown, quantity=1)]
+    with pytest.raises(ProductNotFound) as refusal:
+        services.orders().place_order(order_id=new_id(), user_id=USER, new=NewOrder(lines=lines))
+    assert [problem.attr for problem in refusal.value.problems] == [f"items.{unknown}"]
+    assert stock_of(lamp.id) == (10, 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "new"),
+    [
+        (CurrencyMismatch, {"currency": "EUR"}),
+        (UnknownShippingMethod, {"shipping": ShippingAddress(method="rocket")}),
+    ],
+)
+def test_an_order_that_cannot_be_made_gives_its_stock_back(error: type[Exception], new: dict[str, object]) -> None:
+    lamp = make_product()
+    lines = [StockLine(product_id=lamp.id, quantity=1)]
+    with pytest.raises(error):
+        services.orders().place_order(order_id=new_id(), user_id=USER, new=NewOrder(lines=lines, **new))
+    assert stock_of(lamp.id) == (10, 0)
+    assert not OrderRow.objects.exists()
+
+
+def test_a_total_too_large_to_charge_is_refused() -> None:
+    gold = make_product(stock=1_000_000, price="9999999.99")
+    with pytest.raises(AmountTooLarge):
+        place(USER, (gold, 1_000_000))
+    assert stock_of(gold.id) == (1_000_000, 0)
+
+
+def test_placing_twice_with_one_id_makes_one_order() -> None:
+    lamp, order_id = make_product(), new_id()
+    new = NewOrder(lines=[StockLine(product_id=lamp.id, quantity=2)])
+    first = services.orders().place_order(order_id=order_id, user_id=USER, new=new)
+    second = services.orders().place_order(order_id=order_id, user_id=USER, new=new)
+    assert first == second
+    assert stock_of(lamp.id) == (10, 2)
+    services.orders().cancel_order(order_id=order_id, actor=OWNER)
+    third = services.orders().place_order(order_id=order_id, user_id=USER, new=new)
+    assert third.status == OrderStatus.CANCELLED
+    deliver_events()
+    assert services.orders().place_order(order_id=order_id, user_id=USER, new=new).status == OrderStatus.CANCELLED
+    assert stock_of(lamp.id) == (10, 0)
+
+
+@pytest.mark.parametrize("lines", [1, 1000])
+def test_placing_costs_six_statements_however_many_lines(lines: int) -> None:
+    products = [make_product(name=f"Lamp {number}") for number in range(lines)]
+    wanted = [StockLine(product_id=product.id, quantity=1) for product in products]
+    order_id = new_id()
+    with statements() as sent:
+        services.orders().place_order(order_id=order_id, user_id=USER, new=NewOrder(lines=wanted))
+    assert [sql.split(maxsplit=1)[0] for sql in sent if "INSERT" in sql] == ["INSERT"] * 4
+    assert len(sent) == 6
+
+
+def test_payment_marks_paid_and_a_worker_deducts() -> None:
+    lamp = make_product(stock=10)
+    order = pay(place(USER, (lamp, 4)))
+    assert order.status == OrderStatus.PAID
+    assert order.payment is not None
+    assert (order.payment.amount, order.payment.status) == (order.total, PaymentStatus.SUCCEEDED)
+    assert order.payment.transaction_id == SandboxCharge.objects.get().transaction_id
+    assert stock_of(lamp.id) == (10, 4)
+    deliver_events()
+    assert stock_of(lamp.id) == (6, 0)
+    assert event_types() == ["order.created", "order.paid"]
+    audit()
+
+
+def test_a_declined_payment_charges_nothing_and_can_be_tried_again() -> None:
+    order = place(USER, (make_product(), 1))
+    with pytest.raises(PaymentDeclined):
+        pay(order, "tok_declined")
+    with pytest.raises(InsufficientFunds):
+        pay(order, "tok_insufficient_funds")
+    assert not SandboxCharge.objects.exists()
+    assert services.orders().get_status(order_id=order.id, actor=OWNER) == OrderStatus.PENDING
+    assert event_types() == ["order.created", "payment.failed", "payment.failed"]
+    assert pay(order).status == OrderStatus.PAID
+    assert list(Payment.objects.order_by("id").values_list("status", flat=True)) == ["failed", "failed", "succeeded"]
+
+
+def test_paying_again_is_refused() -> None:
+    order = pay(place(USER, (make_product(), 1)))
+    with pytest.raises(InvalidTransition):
+        pay(order)
+    assert SandboxCharge.objects.count() == 1
+
+
+def test_a_repeated_payment_gets_the_first_answer() -> None:
+    order, payment_id = place(USER, (make_product(), 1)), new_id()
+
+    def again(token: str) -> OrderStatus:
+        return (
+            services.orders()
+            .pay_order(order_id=order.id, payment_id=payment_id, actor=OWNER, method="card", token=token)
+            .status
+        )
+
+    assert again("tok_visa") == OrderStatus.PAID
+    assert again("tok_visa") == OrderStatus.PAID
+    assert SandboxCharge.objects.count() == 1
+
+
+def test_an_unknown_method_is_refused_before_anything_is_touched() -> None:
+    order = place(USER, (make_product(), 1))
+    with pytest.raises(UnknownPaymentMethod):
+        services.orders().pay_order(
+            order_id=order.id, payment_id=new_id(), actor=OWNER, method="shells", token="tok_visa"
+        )
+    assert not Payment.objects.exists()
+
+
+@pytest.mark.parametrize(("token", "status"), [("tok_timeout", "paid"), ("tok_timeout_lost", "pending")])
+def test_an_unknown_outcome_is_found_out(token: str, status: str) -> None:
+    lamp = make_product()
+    order = place(USER, (lamp, 1))
+    with pytest.raises(PaymentUnknown):
+        pay(order, token)
+    for forbidden in (
+        lambda: pay(order),
+        lambda: services.orders().cancel_order(order_id=order.id, actor=OWNER),
+        lambda: services.orders().change_order(order_id=order.id, actor=OWNER, change=OrderChange(note="x")),
+    ):
+        with pytest.raises(OrderBusy):
+            forbidden()
+    assert services.orders().settle_open_orders() == 0
+    with time_machine.travel(timezone.now() + timedelta(minutes=2)):
+        assert services.orders().settle_open_orders() == 1
+        assert services.orders().settle_open_orders() == 0
+    assert services.orders().get_order(order_id=order.id, actor=OWNER).status == status
+    deliver_events()
+    audit()
+
+
+def test_an_order_being_paid_does_not_expire() -> None:
+    lamp = make_product()
+    order = place(USER, (lamp, 1))
+    with pytest.raises(PaymentUnknown):
+        pay(order, "tok_timeout")
+    with time_machine.travel(timezone.now() + timedelta(hours=2)):
+        assert services.orders().expire_orders() == 0
+        assert services.products().release_expired_reservations() == 0
+    assert stock_of(lamp.id) == (10, 1)
+
+
+def test_a_charge_that_reconciliation_gave_up_on_goes_back() -> None:
+    order = place(USER, (make_product(), 1))
+    real = services.orders()._payments
+    books = real.charge
+
+    def slow(**asked: object) -> object:
+        charge = books(**asked)
+        Payment.objects.update(status=PaymentStatus.FAILED, failure_code="never_arrived", failure_detail="Never.")
+        return charge
+
+    with patch.object(real, "charge", slow), pytest.raises(PaymentDeclined):
+        pay(order)
+    assert SandboxCharge.objects.get().refunded
+    assert services.orders().get_order(order_id=order.id, actor=OWNER).status == OrderStatus.PENDING
+
+
+def test_cancelling_gives_stock_back() -> None:
+    lamp = make_product()
+    order = place(USER, (lamp, 4))
+    cancelled = services.orders().cancel_order(order_id=order.id, actor=OWNER, reason="changed my mind")
+    assert cancelled.status == OrderStatus.CANCELLED
+    deliver_events()
+    assert stock_of(lamp.id) == (10, 0)
+    entry = services.orders().get_timeline(order_id=order.id, actor=OWNER)[-1]
+    assert (entry.action, entry.actor_id, entry.reason) == ("cancel", USER, "changed my mind")
+    audit()
+
+
+def test_cancelling_a_paid_order_pays_back_and_restocks() -> None:
+    lamp = make_product()
+    order = pay(place(USER, (lamp, 4)))
+    deliver_events()
+    assert stock_of(lamp.id) == (6, 0)
+    cancelled = services.orders().cancel_order(order_id=order.id, actor=OWNER)
+    assert cancelled.payment is not None
+    assert (cancelled.status, cancelled.payment.status) == (OrderStatus.CANCELLED, PaymentStatus.REFUNDED)
+    assert SandboxCharge.objects.get().refunded
+    deliver_events()
+    assert stock_of(lamp.id) == (10, 0)
+    audit()
+
+
+@pytest.mark.parametrize(("until", "on_hand"), [("paid", 10), ("shipped", 6), ("delivered", 6)])
+def test_a_refund_restocks_only_what_never_left(until: str, on_hand: int) -> None:
+    lamp = make_product()
+    order = pay(place(USER, (lamp, 4)))
+    if until != "paid":
+        ship(order)
+    if until == "delivered":
+        services.orders().deliver_order(order_id=order.id, actor=SYSTEM)
+    assert services.orders().refund_order(order_id=order.id, actor=SYSTEM).status == OrderStatus.REFUNDED
+    deliver_events()
+    assert stock_of(lamp.id) == (on_hand, 0)
+    assert SandboxCharge.objects.get().refunded
+    audit()
+
+
+def test_a_refund_cut_off_half_way_is_completed() -> None:
+    order = pay(place(USER, (make_product(), 1)))
+    with (
+        patch.object(services.orders()._payments, "refund", side_effect=NoAnswer),
+        pytest.raises(PaymentUnknown),
+    ):
+        services.orders().cancel_order(order_id=order.id, actor=OWNER, reason="late")
+    with pytest.raises(OrderBusy):
+        ship(order)
+    with time_machine.travel(timezone.now() + timedelta(minutes=2)):
+        assert services.orders().settle_open_orders() == 1
+    seen = services.orders().get_timeline(order_id=order.id, actor=OWNER)[-1]
+    assert (seen.status, seen.actor_id, seen.reason) == (OrderStatus.CANCELLED, USER, "late")
+    deliver_events()
+    audit()
+
+
+def test_a_refused_refund_leaves_the_order_paid() -> None:
+    order = pay(place(USER, (make_product(), 1)))
+    refusal = Declined("too_late", "Too late to refund.")
+    with patch.object(services.orders()._payments, "refund", side_effect=refusal), pytest.raises(PaymentDeclined):
+        services.orders().refund_order(order_id=order.id, actor=SYSTEM)
+    assert services.orders().get_order(order_id=order.id, actor=OWNER).status == OrderStatus.PAID
+    assert ship(order).status == OrderStatus.SHIPPED
+
+
+def test_unpaid_orders_expire_and_give_back() -> None:
+    lamp = make_product()
+    order = place(USER, (lamp, 2))
+    with time_machine.travel(timezone.now() + timedelta(minutes=31)):
+        assert services.orders().expire_orders() == 1
+        assert services.orders().expire_orders() == 0
+        deliver_events()
+    assert services.orders().get_order(order_id=order.id, actor=OWNER).status == OrderStatus.EXPIRED
+    assert stock_of(lamp.id) == (10, 0)
+    with pytest.raises(InvalidTransition):
+        pay(order)
+    audit()
+
+
+def test_stock_of_an_order_that_was_never_made_comes_back() -> None:
+    lamp = make_product()
+    with (
+        patch("apps.orders.services.placing.publish", side_effect=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        place(USER, (lamp, 2))
+    assert not OrderRow.objects.exists()
+    assert stock_of(lamp.id) == (10, 2)
+    audit()
+    with time_machine.travel(timezone.now() + timedelta(minutes=46)):
+        assert services.products().release_expired_reservations() == 1
+    assert stock_of(lamp.id) == (10, 0)
+
+
+def test_an_order_whose_stock_was_given_away_is_cancelled_instead_of_paid() -> None:
+    lamp = make_product()
+    order = place(USER, (lamp, 2))
+    services.products().release_reservation(order_id=order.id)
+    with pytest.raises(InvalidTransition):
+        pay(order)
+    assert not SandboxCharge.objects.exists()
+    assert services.orders().get_order(order_id=order.id, actor=OWNER).status == OrderStatus.CANCELLED
+
+
+@pytest.mark.parametrize(("others", "status", "on_hand"), [(0, "paid", 8), (10, "cancelled", 10)])
+def test_a_paid_order_whose_reservation_is_gone(others: int, status: str, on_hand: int) -> None:
+    lamp = make_product()
+    order = pay(place(USER, (lamp, 2)))
+    services.products().release_reservation(order_id=order.id)
+    if others:
+        place(USER, (lamp, others))
+    deliver_events()
+    seen = services.orders().get_order(order_id=order.id, actor=OWNER)
+    assert seen.status == status
+    assert stock_of(lamp.id) == (on_hand, others)
+    if status == "cancelled":
+        assert SandboxCharge.objects.get().refunded
+        timeline = services.orders().get_timeline(order_id=order.id, actor=OWNER)
+        assert timeline[-1].reason == "the goods are no longer in stock"
+    audit()
+
+
+def test_changing_lines_reserves_the_difference() -> None:
+    lamp, vase = make_product(stock=5), make_product(stock=5, name="Vase", price="7.50")
+    order = place(USER, (lamp, 4))
+    lines = [StockLine(product_id=lamp.id, quantity=5), StockLine(product_id=vase.id, quantity=2)]
+    changed = services.orders().change_order(order_id=order.id, actor=OWNER, change=OrderChange(lines=lines, note="hi"))
+    assert [(item.product_name, item.quantity) for item in changed.items] == [("Lamp", 5), ("Vase", 2)]
+    assert (changed.total, changed.note, changed.number) == (Decimal("65.00"), "hi", order.number)
+    assert (stock_of(lamp.id), stock_of(vase.id)) == ((5, 5), (5, 2))
+    assert event_types() == ["order.created", "order.updated"]
+    pay(order)
+    deliver_events()
+    assert (stock_of(lamp.id), stock_of(vase.id)) == ((0, 0), (3, 0))
+    audit()
+
+
+def test_a_change_that_is_short_leaves_all_as_it_was() -> None:
+    lamp, vase = make_product(stock=5), make_product(stock=1, name="Vase")
+    order = place(USER, (lamp, 4))
+    lines = [StockLine(product_id=lamp.id, quantity=1), StockLine(product_id=vase.id, quantity=2)]
+    with pytest.raises(OutOfStock):
+        services.orders().change_order(order_id=order.id, actor=OWNER, change=OrderChange(lines=lines))
+    assert (stock_of(lamp.id), stock_of(vase.id)) == ((5, 4), (1, 0))
+    assert services.orders().get_order(order_id=order.id, actor=OWNER) == order
+    assert pay(order).status == OrderStatus.PAID
+
+
+@pytest.mark.parametrize("reserved_already", [True, False])
+def test_a_change_cut_off_half_way_is_finished(reserved_already: bool) -> None:
+    lamp = make_product(stock=5)
+    order = place(USER, (lamp, 4))
+    change = OrderChange(lines=[StockLine(product_id=lamp.id, quantity=1)])
+    target = "_take_over" if reserved_already else "Changing._carry_out"
+    with (
+        patch(f"apps.orders.services.changing.{target}", side_effect=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        services.orders().change_order(order_id=order.id, actor=OWNER, change=change)
+    with pytest.raises(OrderBusy):
+        pay(order)
+    audit()
+    with time_machine.travel(timezone.now() + timedelta(minutes=2)):
+        assert services.orders().settle_open_orders() == 1
+    assert services.orders().get_order(order_id=order.id, actor=OWNER).items[0].quantity == 1
+    assert stock_of(lamp.id) == (5, 1)
+    audit()
+
+
+def test_changing_details_touches_no_stock() -> None:
+    lamp = make_product()
+    order = place(USER, (lamp, 1))
+    change = OrderChange(shipping=ShippingAddress(city="Paris", method="express"))
+    changed = services.orders().change_order(order_id=order.id, actor=OWNER, change=change)
+    assert (changed.total, changed.items) == (Decimal("25.00"), order.items)
+    with pytest.raises(UnknownShippingMethod):
+        services.orders().change_order(
+            order_id=order.id, actor=OWNER, change=OrderChange(shipping=ShippingAddress(method="rocket"))
+        )
+    assert services.orders().get_order(order_id=order.id, actor=OWNER) == changed
+
+
+def test_what_the_table_does_not_allow_changes_nothing() -> None:
+    """Every action in every status, against the table of moves."""
+    orders = services.orders()
+    acts = {
+        Action.CHANGE: lambda o: orders.change_order(order_id=o.id, actor=OWNER, change=OrderChange(note="x")),
+        Action.PAY: pay,
+        Action.CANCEL: lambda o: orders.cancel_order(order_id=o.id, actor=SYSTEM),
+        Action.SHIP: ship,
+        Action.DELIVER: lambda o: orders.deliver_order(order_id=o.id, actor=SYSTEM),
+        Action.REFUND: lambda o: orders.refund_order(order_id=o.id, actor=SYSTEM),
+    }
+    order = place(USER, (make_product(), 1))
+    refused = 0
+    for status in OrderStatus:
+        OrderRow.objects.filter(pk=order.id).update(status=status)
+        for action, act in acts.items():
+            if status in MOVES[action]:
+                continue
+            before = OrderRow.objects.values().get(pk=order.id)
+            with pytest.raises(InvalidTransition):
+                act(order)
+            assert OrderRow.objects.values().get(pk=order.id) == before
+            refused += 1
+    assert refused == 33
+
+
+@pytest.mark.parametrize("method", ["get_order", "get_status", "get_timeline", "cancel_order"])
+def test_somebody_elses_order_is_not_found(method: str) -> None:
+    order = place(USER, (make_product(), 1))
+    for _ in range(2):
+        with pytest.raises(OrderNotFound):
+            getattr(services.orders(), method)(order_id=order.id, actor=STRANGER)
+    getattr(services.orders(), method)(order_id=order.id, actor=SYSTEM)
+
+
+def test_the_timeline_tells_every_change() -> None:
+    order = pay(place(USER, (make_product(), 1)))
+    ship(order)
+    timeline = services.orders().get_timeline(order_id=order.id, actor=OWNER)
+    assert [(entry.action, entry.status, entry.actor_id) for entry in timeline] == [
+        ("place", "pending", USER),
+        ("pay", "paid", USER),
+        ("ship", "shipped", None),
+    ]
+
+
+def test_the_status_is_cached_and_never_stale(
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    order = place(USER, (make_product(), 1))
+    assert services.orders().get_status(order_id=order.id, actor=OWNER) == OrderStatus.PENDING
+    with statements() as sent:
+        services.orders().get_status(order_id=order.id, actor=OWNER)
+    assert sent == []
+    with django_capture_on_commit_callbacks(using=alias_of("orders"), execute=True):
+        services.orders().cancel_order(order_id=order.id, actor=OWNER)
+    with statements() as sent:
+        assert services.orders().get_status(order_id=order.id, actor=OWNER) == OrderStatus.CANCELLED
+    assert sent == []

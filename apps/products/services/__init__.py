@@ -1,0 +1,10 @@
+"""The products service in this process."""
+
+from apps.products.interface import ProductService
+from apps.products.services.catalogue import Catalogue
+from apps.products.services.categories import Categories
+from apps.products.services.inventory import Inventory
+
+
+class LocalProductService(Catalogue, Categories, Inventory, ProductService):
+    """Catalogue and inventory on this process' own database."""

@@ -1,0 +1,42 @@
+"""What the products service does when it hears of an order, and its housekeeping."""
+
+from uuid import UUID
+
+from celery import shared_task
+from django.conf import settings
+from django.core.mail import send_mail
+
+from apps.events.consumer import subscriber
+from apps.events.envelope import Event
+from apps.orders.events import PAID, REFUNDED, order_id_of
+from apps.products.interface import ProductNotFound
+from config import services
+
+
+@subscriber("products.settle_reservation", ordered=True)
+def settle_reservation(event: Event) -> None:
+    """Deduct the stock of an order that is paid; give back that of one that ended before its goods left."""
+    order_id = order_id_of(event.data)
+    goods_are_gone = event.type == PAID or (event.type == REFUNDED and not event.data["restock"])
+    if goods_are_gone:
+        services.products().commit_reservation(order_id=order_id)
+    else:
+        services.products().release_reservation(order_id=order_id)
+
+
+@subscriber("products.mail_staff", transactional=False)
+def mail_staff(event: Event) -> None:
+    """Tell the staff that a product is running out; one that has left the shop is nobody's worry."""
+    try:
+        product = services.products().get_product(product_id=UUID(event.data["product_id"]), include_inactive=True)
+    except ProductNotFound:
+        return
+    left = event.data["on_hand"]
+    body = f"{left} of {product.name} ({product.sku}) are left on hand."
+    send_mail(f"Running out: {product.name}", body, settings.DEFAULT_FROM_EMAIL, [settings.STAFF_EMAIL])
+
+
+@shared_task(name="products.release_orphaned_reservations")
+def release_orphaned_reservations() -> None:
+    """Give back stock that is held past its time."""
+    services.products().release_expired_reservations()

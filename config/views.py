@@ -1,0 +1,97 @@
+"""Pages that belong to no app: the landing page, health, uploaded files, and answers when something went wrong."""
+
+from http import HTTPStatus
+from typing import Any
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_safe
+from django.views.static import serve
+
+from apps.common.api.errors import body
+from config import readiness
+
+_PROSE = {
+    HTTPStatus.BAD_REQUEST: ("bad_request", "The request cannot be understood."),
+    HTTPStatus.FORBIDDEN: ("permission_denied", "You may not do this."),
+    HTTPStatus.NOT_FOUND: ("not_found", "There is nothing at this address."),
+    HTTPStatus.INTERNAL_SERVER_ERROR: ("error", "Something went wrong on our side. It has been noted."),
+}
+
+
+@require_safe
+def landing(request: HttpRequest) -> HttpResponse:
+    """Says where everything is; in development also how to try it."""
+    context = {"debug": settings.DEBUG, "base": request.build_absolute_uri("/").rstrip("/")}
+    return render(request, "landing.html", context)
+
+
+@never_cache
+@require_safe
+def health(request: HttpRequest) -> HttpResponse:
+    """The process is alive."""
+    return JsonResponse({"status": "ok"})
+
+
+@never_cache
+@require_safe
+def ready(request: HttpRequest) -> HttpResponse:
+    """Whether everything that this process depends on answers: 200, or 503 naming what does not."""
+    checks = readiness.check()
+    is_ready = all(state == readiness.OK for state in checks.values())
+    answer = {"status": "ok" if is_ready else "unavailable", "checks": checks}
+    return JsonResponse(answer, status=HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+@require_safe
+def media(request: HttpRequest, path: str) -> HttpResponseBase:
+    """An uploaded file. A browser that opens one runs nothing of it."""
+    try:
+        response = serve(request, path, document_root=str(settings.MEDIA_ROOT))
+    except (OSError, ValueError) as error:
+        raise Http404 from error  # a name that the file system cannot hold
+    response["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    return response
+
+
+@csrf_exempt
+def no_such_address(request: HttpRequest) -> HttpResponse:
+    """The last of the addresses: whatever nothing else has answered."""
+    return _answer(request, HTTPStatus.NOT_FOUND)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _answer(request, HTTPStatus.BAD_REQUEST)
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _answer(request, HTTPStatus.FORBIDDEN)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _answer(request, HTTPStatus.NOT_FOUND)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return _answer(request, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def is_for_programs(request: HttpRequest) -> bool:
+    """Whether the answer is to be JSON: always below /api/, elsewhere unless a page is asked for, as browsers do."""
+    if request.path.startswith("/api/"):
+        return True
+    return request.get_preferred_type(["application/json", "text/html"]) != "text/html"
+
+
+def _answer(request: HttpRequest, status: HTTPStatus) -> HttpResponse:
+    code, detail = _PROSE[status]
+    if is_for_programs(request):
+        kind = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "client_error"
+        return JsonResponse(body(kind, code, detail), status=status)
+    # No context processors: after an error nothing may be asked of a database.
+    context: dict[str, Any] = {"status": status, "detail": detail}
+    return render(None, "error.html", context, status=status)

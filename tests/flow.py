@@ -1,0 +1,38 @@
+"""Helpers for tests that cross services."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from io import StringIO
+
+from django.core.management import call_command
+from django.db import connections
+from django.test.utils import CaptureQueriesContext
+
+from apps.common.databases import all_aliases
+from apps.events.relay import relay_batch
+
+_FRAMES = ("SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "COMMIT")
+
+
+def deliver_events() -> None:
+    """Relay until nothing is left: what a running shop does within a second."""
+    while any([relay_batch(alias) for alias in all_aliases()]):
+        pass
+
+
+def audit() -> str:
+    """The audit's report; raises when a rule is violated."""
+    report = StringIO()
+    call_command("audit", stdout=report, no_color=True)
+    return report.getvalue()
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """The statements that every database was sent, without those that only begin or end a transaction."""
+    sent: list[str] = []
+    with ExitStack() as stack:
+        captures = [stack.enter_context(CaptureQueriesContext(connections[alias])) for alias in all_aliases()]
+        yield sent
+        for capture in captures:
+            sent += [query["sql"] for query in capture.captured_queries if not query["sql"].startswith(_FRAMES)]
