@@ -1,8 +1,12 @@
 """Staff pages that only show."""
 
+from typing import TypeVar
+
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
+
+_Row = TypeVar("_Row", bound=Model)
 
 
 class ReadOnly:
@@ -18,7 +22,7 @@ class ReadOnly:
         return False
 
 
-class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin[Model]):
+class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin[_Row]):
     """A page of rows to look at. Counts no more rows than the page shows."""
 
     show_full_result_count = False

@@ -36,7 +36,7 @@ class PaymentInline(ReadOnlyInline):
 
 
 @admin.register(Order)
-class OrderAdmin(ReadOnlyAdmin):
+class OrderAdmin(ReadOnlyAdmin[Order]):
     list_display = ["number", "status", "total", "currency", "created_at", "user_id"]
     list_filter = ["status", "currency"]
     search_fields = ["=number", "=user_id"]
@@ -74,7 +74,7 @@ class OrderAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Payment)
-class PaymentAdmin(ReadOnlyAdmin):
+class PaymentAdmin(ReadOnlyAdmin[Payment]):
     list_display = ["created_at", "order", "amount", "currency", "method", "status", "transaction_id"]
     list_filter = ["status", "provider", "method"]
     list_select_related = ["order"]
@@ -82,7 +82,7 @@ class PaymentAdmin(ReadOnlyAdmin):
 
 
 @admin.register(SandboxCharge)
-class SandboxChargeAdmin(ReadOnlyAdmin):
+class SandboxChargeAdmin(ReadOnlyAdmin[SandboxCharge]):
     list_display = ["created_at", "transaction_id", "amount", "currency", "refunded"]
 
 

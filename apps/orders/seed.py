@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.conf import settings
 
+from apps.common.bulk import insert
 from apps.common.databases import atomic
 from apps.common.demo import (
     Booking,
@@ -312,6 +313,7 @@ def _payments(draft: _Draft, order: Order, steps: Sequence[_Step]) -> Iterator[P
             amount=order.total,
             currency=order.currency,
             created_at=step.at,
+            updated_at=step.at,
         )
         if step.action == _DECLINE:
             payment.status = PaymentStatus.FAILED
@@ -328,7 +330,7 @@ def _settle(payment: Payment, paid: _Step, refund: _Step | None) -> None:
     payment.paid_at = paid.at
     if refund:
         payment.status = PaymentStatus.REFUNDED
-        payment.refunded_at = refund.at
+        payment.refunded_at = payment.updated_at = refund.at
         payment.refund_to = refund.status
         payment.refund_actor_id = refund.actor_id
         payment.refund_reason = refund.reason
@@ -350,12 +352,11 @@ def _booking(order: Order, lines: Sequence[Line], steps: Sequence[_Step]) -> Boo
 
 
 def _write(rows: Sequence[_Rows]) -> None:
-    Order.objects.bulk_create(row.order for row in rows)
-    OrderItem.objects.bulk_create(item for row in rows for item in row.items)
-    OrderTransition.objects.bulk_create(_transitions(rows))
-    payments = [payment for row in rows for payment in row.payments]
-    Payment.objects.bulk_create(payments)
-    SandboxCharge.objects.bulk_create(_charge(payment) for payment in payments if payment.paid_at)
+    insert(row.order for row in rows)
+    insert(item for row in rows for item in row.items)
+    insert(_transitions(rows))
+    insert(payment for row in rows for payment in row.payments)
+    insert(_charge(payment) for row in rows for payment in row.payments if payment.paid_at)
 
 
 def _transitions(rows: Iterable[_Rows]) -> Iterator[OrderTransition]:

@@ -1,5 +1,7 @@
 """Domain error → HTTP, in one table, in the shape of drf-standardized-errors."""
 
+import logging
+from http import HTTPStatus
 from typing import Any
 
 from django.db import InterfaceError, OperationalError
@@ -7,8 +9,11 @@ from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import ExceptionHandler as StandardizedHandler
 from drf_standardized_errors.types import VALIDATION_ERROR, Error, ErrorType
 from rest_framework import exceptions
+from rest_framework.response import Response
 
 from apps.common import errors
+
+logger = logging.getLogger(__name__)
 
 HTTP_STATUS: dict[type[errors.DomainError], int] = {
     errors.InvalidInput: 400,
@@ -56,6 +61,14 @@ class ExceptionHandler(StandardizedHandler):
         if isinstance(exc, errors.DomainError):
             return DomainErrorResponse(exc)
         return super().convert_known_exceptions(exc)
+
+    def report_exception(self, exc: exceptions.APIException, response: Response) -> None:
+        """A domain error of 503 is an answer, not a fault: one line in the log and no traceback."""
+        if isinstance(exc, DomainErrorResponse):
+            if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                logger.warning("%s: %s", exc.error.code, exc.error)
+            return
+        super().report_exception(exc, response)
 
 
 class Formatter(ExceptionFormatter):

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from typing import cast
 from uuid import UUID
 
 import orjson
@@ -11,12 +12,14 @@ from django.db import IntegrityError
 from django.db.models import QuerySet
 from django.utils import timezone
 from drf_standardized_errors.handler import exception_handler
+from drf_standardized_errors.types import ExceptionHandlerContext
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.status import is_server_error
 from rest_framework.views import APIView
 
+from apps.common.api.permissions import caller_id
 from apps.common.databases import alias_of, atomic
 from apps.common.errors import Conflict, DomainError, InvalidInput, KeyReused
 from apps.common.ids import new_id
@@ -51,7 +54,7 @@ def answer_once(view: APIView, request: Request, service: str, handle: Callable[
         return handle(new_id())
     if not _KEY.fullmatch(key):
         raise InvalidKey("Idempotency-Key must be 1 to 255 visible ASCII characters.")
-    claim, is_ours = _claim(service, request.user.id, key, _fingerprint(request))
+    claim, is_ours = _claim(service, caller_id(request), key, _fingerprint(request))
     if not is_ours:
         return _replay(claim)
     try:
@@ -71,7 +74,7 @@ def _answer(view: APIView, handle: Callable[[UUID], Response], resource_id: UUID
     try:
         return handle(resource_id)
     except (DomainError, APIException) as refusal:
-        response = exception_handler(refusal, view.get_exception_handler_context())
+        response = exception_handler(refusal, cast(ExceptionHandlerContext, view.get_exception_handler_context()))
         if response is None:
             raise
         return response

@@ -1,7 +1,10 @@
 """Who may call what. Everything asks for a log-in unless a view says otherwise."""
 
 from typing import Any
+from uuid import UUID
 
+from django.db.models import Model
+from rest_framework.exceptions import NotAuthenticated
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -12,6 +15,18 @@ ADMIN = "admin"
 def has_role(user: Any, role: str) -> bool:  # noqa: ANN401 - a principal, a user or nobody
     """Whether the user has the role; an admin has all of them."""
     return getattr(user, "role", None) in {role, ADMIN}
+
+
+def caller_id(request: Request) -> UUID:
+    """Who is asking.
+
+    Raises:
+        NotAuthenticated: nobody.
+    """
+    user_id = request.user.pk if isinstance(request.user, Model) else getattr(request.user, "id", None)
+    if not isinstance(user_id, UUID):
+        raise NotAuthenticated
+    return user_id
 
 
 class HasRole(BasePermission):

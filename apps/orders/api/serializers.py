@@ -61,7 +61,7 @@ class ItemsField(serializers.ListField):
     def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - REST framework's own arguments
         super().__init__(**{"min_length": 1, "max_length": MAX_LINES, "allow_empty": False, **kwargs})
 
-    def to_internal_value(self, data: object) -> list[StockLine]:
+    def to_internal_value(self, data: list[object]) -> list[StockLine]:
         return [StockLine(**line) for line in super().to_internal_value(data)]
 
 

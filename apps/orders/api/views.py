@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 
 from apps.common.api.idempotency import answer_once
 from apps.common.api.paging import NewestFirst
-from apps.common.api.permissions import IsOrderStaff, has_role
+from apps.common.api.permissions import IsOrderStaff, caller_id, has_role
 from apps.orders.api.serializers import (
     ChangedOrderSerializer,
     NewOrderSerializer,
@@ -50,12 +50,12 @@ _NEW_ORDER = OpenApiExample(
 
 def _customer(request: Request) -> Actor:
     """The caller as a customer: only their own orders."""
-    return Actor(user_id=request.user.id)
+    return Actor(user_id=caller_id(request))
 
 
 def _anyone(request: Request) -> Actor:
     """The caller as what they are: order staff see every order."""
-    return Actor(user_id=request.user.id, is_staff=has_role(request.user, IsOrderStaff.role))
+    return Actor(user_id=caller_id(request), is_staff=has_role(request.user, IsOrderStaff.role))
 
 
 def _answer(order: Order, code: int = status.HTTP_200_OK) -> Response:
@@ -87,7 +87,7 @@ class OrderListView(APIView):
     def _place(self, request: Request, order_id: UUID) -> Response:
         data = _parse(NewOrderSerializer, request)
         data["lines"] = data.pop("items")
-        order = services.orders().place_order(order_id=order_id, user_id=request.user.id, new=NewOrder(**data))
+        order = services.orders().place_order(order_id=order_id, user_id=caller_id(request), new=NewOrder(**data))
         response = _answer(order, status.HTTP_201_CREATED)
         response["Location"] = f"{request.path}/{order.id}"
         return response
@@ -97,7 +97,7 @@ class OrderListView(APIView):
 class UserOrdersView(APIView):
     @extend_schema(summary="List the orders of one user", parameters=_FILTERS, responses=OrderSerializer(many=True))
     def get(self, request: Request, user_id: UUID) -> Response:
-        if not _anyone(request).is_staff and user_id != request.user.id:
+        if not _anyone(request).is_staff and user_id != caller_id(request):
             raise OrderNotFound("There is no such user.")
         return _page(self, request, OrderRow.objects.filter(user_id=user_id))
 

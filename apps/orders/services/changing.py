@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from apps.common.databases import atomic
 from apps.common.errors import DomainError
-from apps.orders.interface import SYSTEM, Actor, Order, OrderChange, OrderNotFound, ShippingAddress
+from apps.orders.interface import SYSTEM, Actor, Order, OrderChange, OrderNotFound, OrderStatus, ShippingAddress
 from apps.orders.models import Order as OrderRow
 from apps.orders.models import OrderItem as ItemRow
 from apps.orders.services.pricing import add_up, items_of, merge, shipping_cost
@@ -37,7 +37,7 @@ class Changing:
             self._check_price(order_id, actor, merge(change.lines), change.shipping)
         with atomic("orders"):
             row = lock(order_id, actor)
-            target(Action.CHANGE, row.status)
+            target(Action.CHANGE, OrderStatus(row.status))
             check_idle(row)
             if change.lines is None:
                 _apply_details(row, change.shipping, change.note)
@@ -61,8 +61,8 @@ class Changing:
 
     def _carry_out(self, row: OrderRow) -> Order:
         """Reserve the noted lines and take them over; what cannot be reserved is dropped, and said."""
-        note: dict[str, Any] = row.change
-        lines = [StockLine(product_id=UUID(key), quantity=quantity) for key, quantity in note["lines"]]
+        noted: list[tuple[str, int]] = (row.change or {})["lines"]
+        lines = [StockLine(product_id=UUID(key), quantity=quantity) for key, quantity in noted]
         try:
             priced = self._products.replace_reservation(
                 order_id=row.id, lines=lines, expires_at=row.expires_at + RESERVATION_MARGIN

@@ -41,7 +41,9 @@ _ENDED = frozenset({OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REFU
 
 def visible_to(actor: Actor) -> QuerySet[OrderRow]:
     """The orders that the actor may see: their own; all of them for staff."""
-    return OrderRow.objects.all() if actor.is_staff else OrderRow.objects.filter(user_id=actor.user_id)
+    if actor.is_staff:
+        return OrderRow.objects.all()
+    return OrderRow.objects.filter(user_id=actor.user_id) if actor.user_id else OrderRow.objects.none()
 
 
 def lock(order_id: UUID, actor: Actor) -> OrderRow:

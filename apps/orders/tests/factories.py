@@ -9,9 +9,11 @@ from apps.products.interface import NewProduct, Product, StockLine
 from config import services
 
 
-def make_product(*, stock: int = 10, price: str = "10.00", **fields: object) -> Product:
+def make_product(
+    *, name: str = "Lamp", stock: int = 10, price: str = "10.00", sku: str | None = None, currency: str | None = None
+) -> Product:
     """A product for sale."""
-    new = NewProduct(name=str(fields.pop("name", "Lamp")), price=Decimal(price), stock=stock, **fields)
+    new = NewProduct(name=name, price=Decimal(price), stock=stock, sku=sku, currency=currency)
     return services.products().create_product(new=new)
 
 
@@ -23,7 +25,7 @@ def place(user_id: UUID, *lines: tuple[Product, int], shipping: ShippingAddress 
     )
 
 
-def pay(order: Order, token: str = "tok_visa") -> Order:
+def pay(order: Order, token: str = "tok_visa") -> Order:  # noqa: S107 - a sandbox token
     """The order, paid by its owner."""
     actor = Actor(user_id=order.user_id)
     return services.orders().pay_order(order_id=order.id, payment_id=new_id(), actor=actor, method="card", token=token)
