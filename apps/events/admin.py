@@ -9,7 +9,7 @@ from apps.events.models import FailedDelivery, OutboxEvent
 from apps.events.tasks import replay
 
 
-class OutboxAdmin(ReadOnlyAdmin):
+class OutboxAdmin(ReadOnlyAdmin[OutboxEvent]):
     """Events that the service has published, or is about to."""
 
     service: str
@@ -21,7 +21,7 @@ class OutboxAdmin(ReadOnlyAdmin):
         return super().get_queryset(request).filter(source=self.service)
 
 
-class FailedDeliveryAdmin(ReadOnlyAdmin):
+class FailedDeliveryAdmin(ReadOnlyAdmin[FailedDelivery]):
     """Events that a handler of the service could not deal with, and their errors."""
 
     service: str

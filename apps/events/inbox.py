@@ -1,5 +1,6 @@
 """Receiving: an event takes effect once for each consumer, and a late one not at all."""
 
+from datetime import datetime
 from uuid import UUID
 
 from django.db import models
@@ -49,9 +50,11 @@ def _advance(service: str, consumer: str, event: Event) -> bool:
         return bool(cursor.rowcount == 1)
 
 
-def _uuid(service: str, value: UUID) -> object:
-    return models.UUIDField().get_db_prep_value(value, connection_of(service))
+def _uuid(service: str, value: UUID) -> UUID | str:
+    bound: UUID | str = models.UUIDField().get_db_prep_value(value, connection_of(service))
+    return bound
 
 
-def _now(service: str) -> object:
-    return models.DateTimeField().get_db_prep_value(timezone.now(), connection_of(service))
+def _now(service: str) -> datetime | str:
+    bound: datetime | str = models.DateTimeField().get_db_prep_value(timezone.now(), connection_of(service))
+    return bound

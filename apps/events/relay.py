@@ -72,6 +72,6 @@ def _dispatch(events: Sequence[OutboxEvent]) -> None:
 def send(task: str, messages: Sequence[dict[str, object]]) -> None:
     """Hand messages to a subscriber: over the broker or, without one, here and now."""
     if settings.CELERY_TASK_ALWAYS_EAGER:
-        current_app.tasks[task].apply_async(args=[messages])
+        current_app.tasks[task].apply_async(args=(messages,))
     else:
-        current_app.send_task(task, args=[messages])
+        current_app.send_task(task, args=(messages,))

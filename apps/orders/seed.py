@@ -1,7 +1,7 @@
 """The demo's orders: a month of them, in every state, each with the timeline and the payment that led there."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -217,7 +217,7 @@ class _Writer:
             subtotal=subtotal,
             shipping_cost=cost,
             total=subtotal + cost,
-            shipping=asdict(address),
+            shipping=dict(vars(address)),
             note=draft.chance.choice(_NOTES),
             sequence=1 + len(steps),
             expires_at=self._expiry(draft, status),

@@ -144,7 +144,7 @@ def to_category(row: CategoryRow) -> Category:
 
 
 def violates(error: IntegrityError, column: str) -> bool:
-    """Whether the column's unique constraint was violated. (PostgreSQL's message holds values, which may be anything.)"""
+    """Whether the column's unique constraint was violated. (PostgreSQL's message holds values: it proves nothing.)"""
     diagnosis = getattr(error.__cause__, "diag", None)
     return column in (diagnosis.constraint_name or "" if diagnosis else str(error))
 

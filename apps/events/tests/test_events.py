@@ -1,0 +1,243 @@
+"""From a committed change to an effect that happens once."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+from unittest.mock import patch
+from uuid import UUID
+
+import pytest
+import time_machine
+from celery import current_app
+from django.db import OperationalError, connections, transaction
+from django.utils import timezone
+
+from apps.common.databases import alias_of, atomic
+from apps.common.ids import new_id
+from apps.events import consumer
+from apps.events.consumer import subscriber
+from apps.events.envelope import Event, Fact
+from apps.events.models import FailedDelivery, InboxEntry, InboxPosition, OutboxEvent
+from apps.events.outbox import NotInTransaction, publish
+from apps.events.relay import relay_batch
+from apps.events.tasks import clean, replay, retry_failed_deliveries
+
+pytestmark = pytest.mark.django_db
+
+ALIAS = alias_of("orders")
+SUBJECT = UUID("01938d5e-0000-7000-8000-000000000009")
+seen: list[int] = []
+trouble: list[Exception] = []
+
+
+def _see(event: Event) -> None:
+    seen.append(event.sequence)
+    if trouble:
+        raise trouble[0]
+
+
+subscriber("orders.test_ordered", ordered=True)(_see)
+subscriber("orders.test_any_order")(_see)
+subscriber("orders.test_outside", transactional=False)(_see)
+
+
+@pytest.fixture(autouse=True)
+def _subscribers(settings: Any) -> Iterator[None]:  # noqa: ANN401 - pytest-django's own
+    settings.EVENT_SUBSCRIBERS = {
+        "test.ordered": ["orders.test_ordered"],
+        "test.any": ["orders.test_any_order"],
+        "test.both": ["orders.test_ordered", "orders.test_outside"],
+    }
+    seen.clear()
+    trouble.clear()
+    yield
+    for name in ("ordered", "any_order", "outside"):
+        assert f"orders.test_{name}" in current_app.tasks
+
+
+def tell(kind: str, *sequences: int) -> list[Event]:
+    """Publish facts about one subject."""
+    with atomic("orders"):
+        publish("orders", *(Fact(type=kind, subject=SUBJECT, sequence=number, data={}) for number in sequences))
+    return [row.to_event() for row in outbox().order_by("id")]
+
+
+def outbox() -> Any:  # noqa: ANN401 - a queryset
+    return OutboxEvent.objects.using(ALIAS)
+
+
+def failures() -> Any:  # noqa: ANN401 - a queryset
+    return FailedDelivery.objects.using(ALIAS)
+
+
+def deliver(consumer_name: str, *events: Event) -> None:
+    current_app.tasks[consumer_name].apply_async(args=([event.to_message() for event in events],))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_publishing_outside_of_a_transaction_is_refused() -> None:
+    with pytest.raises(NotInTransaction):
+        publish("orders", Fact(type="test.any", subject=SUBJECT, sequence=1, data={}))
+    assert not outbox().exists()
+
+
+def test_an_event_exists_only_if_its_change_committed() -> None:
+    with atomic("orders"):
+        publish("orders", Fact(type="test.any", subject=SUBJECT, sequence=1, data={}))
+        transaction.set_rollback(True, using=ALIAS)
+    assert not outbox().exists()
+
+
+def test_the_envelope_is_complete_and_survives_the_wire() -> None:
+    (event,) = tell("test.any", 1)
+    message = event.to_message()
+    assert set(message) == {
+        "id", "type", "source", "subject", "sequence", "data", "timestamp", "version", "traceparent",
+    }  # fmt: skip
+    assert (message["source"], message["version"]) == ("orders", 1)
+    assert len(message["traceparent"]) == 55
+    assert Event.from_message(message) == event
+
+
+def test_the_relay_delivers_in_order_and_marks_what_it_published() -> None:
+    tell("test.ordered", 1, 2, 3)
+    assert relay_batch(ALIAS) == 3
+    assert seen == [1, 2, 3]
+    assert not outbox().filter(published_at=None).exists()
+    assert relay_batch(ALIAS) == 0
+
+
+def test_a_failed_publication_is_put_off_and_comes_again() -> None:
+    tell("test.any", 1)
+    with patch("apps.events.relay.send", side_effect=ConnectionError("broker away")):
+        assert relay_batch(ALIAS) == 1
+    row = outbox().get()
+    assert (row.published_at, row.attempts, row.last_error) == (None, 1, "ConnectionError: broker away")
+    assert relay_batch(ALIAS) == 0
+    with time_machine.travel(timezone.now() + timedelta(seconds=3)):
+        assert relay_batch(ALIAS) == 1
+    assert seen == [1]
+
+
+def test_the_events_of_a_relay_that_died_are_taken_over() -> None:
+    tell("test.any", 1)
+    with patch("apps.events.relay._dispatch", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        relay_batch(ALIAS)
+    assert relay_batch(ALIAS) == 0
+    with time_machine.travel(timezone.now() + timedelta(seconds=31)):
+        assert relay_batch(ALIAS) == 1
+    assert seen == [1]
+
+
+@pytest.mark.parametrize("name", ["orders.test_ordered", "orders.test_any_order", "orders.test_outside"])
+def test_twice_is_once(name: str) -> None:
+    (event,) = tell("test.any", 1)
+    deliver(name, event)
+    deliver(name, event, event)
+    assert seen == [1]
+    assert InboxEntry.objects.using(ALIAS).get().applied
+
+
+def test_late_is_ignored_when_order_matters_and_only_then() -> None:
+    first, second = tell("test.any", 1, 2)
+    deliver("orders.test_ordered", second, first)
+    assert seen == [2]
+    assert list(InboxEntry.objects.using(ALIAS).order_by("id").values_list("applied", flat=True)) == [True, False]
+    deliver("orders.test_any_order", second, first)
+    assert seen == [2, 2, 1]
+
+
+def test_a_failing_handler_leaves_nothing_but_its_error_and_holds_nobody_up() -> None:
+    first, second = tell("test.any", 1, 2)
+    trouble.append(ValueError("no such thing"))
+    deliver("orders.test_any_order", first)
+    trouble.clear()
+    deliver("orders.test_any_order", second)
+    assert seen == [1, 2]
+    failure = failures().get()
+    assert (failure.event_id, failure.state, failure.attempts) == (first.id, "retrying", 1)
+    assert failure.error == "ValueError: no such thing"
+    assert list(InboxEntry.objects.using(ALIAS).values_list("event_id", flat=True)) == [second.id]
+
+
+def test_a_failed_delivery_is_tried_again_until_it_works() -> None:
+    (event,) = tell("test.any", 1)
+    trouble.append(ValueError("not yet"))
+    deliver("orders.test_any_order", event)
+    retry_failed_deliveries()
+    assert seen == [1]
+    with time_machine.travel(timezone.now() + timedelta(seconds=3)):
+        retry_failed_deliveries()
+    assert (seen, failures().get().attempts) == ([1, 1], 2)
+    trouble.clear()
+    with time_machine.travel(timezone.now() + timedelta(seconds=10)):
+        retry_failed_deliveries()
+        retry_failed_deliveries()
+    assert (seen, failures().get().state) == ([1, 1, 1], "resolved")
+
+
+def test_after_ten_attempts_it_is_dead_until_somebody_replays_it() -> None:
+    (event,) = tell("test.any", 1)
+    trouble.append(ValueError("never"))
+    for _ in range(consumer.MAX_ATTEMPTS):
+        deliver("orders.test_any_order", event)
+    assert failures().get().state == "dead"
+    with time_machine.travel(timezone.now() + timedelta(days=1)):
+        retry_failed_deliveries()
+    assert len(seen) == 10
+    trouble.clear()
+    replay(failures().get())
+    replay(failures().get())
+    assert (len(seen), failures().get().state) == (11, "resolved")
+
+
+def test_a_malformed_message_is_kept() -> None:
+    event_id = str(new_id())
+    current_app.tasks["orders.test_any_order"].apply_async(args=([{"id": event_id, "type": "test.any"}],))
+    assert (str(failures().get().event_id), failures().get().error) == (event_id, "KeyError: 'source'")
+
+
+def test_a_database_that_is_away_is_not_the_events_fault() -> None:
+    tell("test.any", 1)
+    trouble.append(OperationalError("gone"))
+    assert relay_batch(ALIAS) == 1
+    assert not failures().exists()
+    assert outbox().get().published_at is None
+
+
+def test_the_inbox_commits_with_the_effect() -> None:
+    (event,) = tell("test.ordered", 5)
+    trouble.append(ValueError("half way"))
+    deliver("orders.test_ordered", event)
+    assert not InboxEntry.objects.using(ALIAS).exists()
+    assert not InboxPosition.objects.using(ALIAS).exists()
+
+
+def test_history_is_forgotten_when_nobody_can_ask_for_it() -> None:
+    tell("test.ordered", 1)
+    relay_batch(ALIAS)
+    tell("test.ordered", 2)
+    for days, left in ((6, (2, 1)), (8, (1, 1)), (91, (1, 0))):
+        with time_machine.travel(timezone.now() + timedelta(days=days)):
+            clean()
+        assert (outbox().count(), InboxEntry.objects.using(ALIAS).count()) == left
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_relays_never_take_the_same_event() -> None:
+    tell("test.any", *range(1, 401))
+
+    def relay(_: int) -> int:
+        try:
+            taken = 0
+            while batch := relay_batch(ALIAS):
+                taken += batch
+            return taken
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(4) as pool:
+        taken = list(pool.map(relay, range(4)))
+    assert sum(taken) == 400
+    assert sorted(seen) == list(range(1, 401))

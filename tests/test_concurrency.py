@@ -1,0 +1,140 @@
+"""Many at once, against the services and the real database: what must never happen does not."""
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+from uuid import UUID
+
+import pytest
+from django.db import connections
+
+from apps.common.errors import DomainError
+from apps.common.ids import new_id
+from apps.orders.interface import SYSTEM, Actor, NewOrder, OrderChange, OrderStatus
+from apps.orders.models import Order, Payment, SandboxCharge
+from apps.orders.tests.factories import make_product, pay, place
+from apps.products.interface import Product, StockLine
+from config import services
+from tests.flow import audit, deliver_events
+
+pytestmark = pytest.mark.django_db(transaction=True)
+USER = UUID("01938d5e-0000-7000-8000-000000000001")
+_Answer = TypeVar("_Answer")
+
+
+def at_once(workers: int, calls: int, call: Callable[[int], _Answer]) -> Counter[str]:
+    """How often each outcome came: a domain error's code, or "ok". Any other error fails the test."""
+
+    def attempt(number: int) -> str:
+        try:
+            call(number)
+        except DomainError as error:
+            return error.code
+        else:
+            return "ok"
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(workers) as pool:
+        return Counter(pool.map(attempt, range(calls)))
+
+
+def level(product: Product) -> tuple[int, int]:
+    found = services.products().get_stock(product_id=product.id)
+    return found.on_hand, found.reserved
+
+
+def test_sixteen_buyers_never_buy_more_than_there_is() -> None:
+    lamp = make_product(stock=50)
+    outcome = at_once(16, 100, lambda _: place(USER, (lamp, 1)))
+    assert outcome == {"ok": 50, "out_of_stock": 50}
+    assert Order.objects.count() == 50
+    assert level(lamp) == (50, 50)
+    audit()
+
+
+def test_orders_of_the_same_products_in_any_order_do_not_lock_each_other_out() -> None:
+    products = [make_product(name=f"Lamp {number}", stock=1000) for number in range(8)]
+    at = [1, -1]
+    outcome = at_once(8, 64, lambda n: place(USER, *((product, 1) for product in products[:: at[n % 2]])))
+    assert outcome == {"ok": 64}
+    assert {level(product) for product in products} == {(1000, 64)}
+
+
+def test_eight_writers_never_find_the_database_locked() -> None:
+    products = [make_product(name=f"Lamp {number}", stock=1000) for number in range(8)]
+    outcome = at_once(8, 160, lambda n: pay(place(USER, (products[n % 8], 1))))
+    assert outcome == {"ok": 160}
+    deliver_events()
+    assert {level(product) for product in products} == {(980, 0)}
+    audit()
+
+
+def test_one_order_is_charged_once() -> None:
+    order = place(USER, (make_product(), 1))
+    outcome = at_once(8, 20, lambda _: pay(order))
+    assert outcome["ok"] == 1
+    assert set(outcome) <= {"ok", "order_busy", "invalid_transition"}
+    assert (SandboxCharge.objects.count(), Payment.objects.filter(status="succeeded").count()) == (1, 1)
+    audit()
+
+
+def test_one_id_makes_one_order() -> None:
+    lamp, order_id = make_product(stock=10), new_id()
+    new = NewOrder(lines=[StockLine(product_id=lamp.id, quantity=1)])
+    place_it = services.orders().place_order
+    outcome = at_once(8, 16, lambda _: place_it(order_id=order_id, user_id=USER, new=new))
+    assert outcome == {"ok": 16}
+    assert (Order.objects.count(), level(lamp)) == (1, (10, 1))
+
+
+def test_paying_and_cancelling_at_once_end_in_one_of_them() -> None:
+    lamp = make_product(stock=100)
+    orders = [place(USER, (lamp, 1)) for _ in range(10)]
+    owner = Actor(user_id=USER)
+
+    def act(number: int) -> object:
+        order = orders[number // 2]
+        if number % 2:
+            return pay(order)
+        return services.orders().cancel_order(order_id=order.id, actor=owner)
+
+    at_once(8, 20, act)
+    deliver_events()
+    statuses = Counter(Order.objects.values_list("status", flat=True))
+    assert set(statuses) <= {OrderStatus.PAID, OrderStatus.CANCELLED}
+    assert level(lamp) == (100 - statuses[OrderStatus.PAID], 0)
+    audit()
+
+
+def test_a_paid_order_is_paid_back_once() -> None:
+    lamp = make_product()
+    order = pay(place(USER, (lamp, 1)))
+    deliver_events()
+
+    def end(number: int) -> object:
+        if number % 2:
+            return services.orders().refund_order(order_id=order.id, actor=SYSTEM)
+        return services.orders().cancel_order(order_id=order.id, actor=SYSTEM)
+
+    assert at_once(8, 20, end)["ok"] == 1
+    deliver_events()
+    assert level(lamp) == (10, 0)
+    audit()
+
+
+def test_changes_of_one_order_at_once_leave_one_of_them_whole() -> None:
+    lamp = make_product(stock=100)
+    order = place(USER, (lamp, 1))
+    owner = Actor(user_id=USER)
+
+    def change(number: int) -> object:
+        lines = [StockLine(product_id=lamp.id, quantity=number + 1)]
+        return services.orders().change_order(order_id=order.id, actor=owner, change=OrderChange(lines=lines))
+
+    outcome = at_once(8, 16, change)
+    assert set(outcome) <= {"ok", "order_busy"}
+    quantity = services.orders().get_order(order_id=order.id, actor=owner).items[0].quantity
+    assert level(lamp) == (100, quantity)
+    audit()
