@@ -1,16 +1,18 @@
 """Writing very many new rows at once."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 from django.db import connections, models, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-# What every database driver takes as it is.
-_AS_IT_IS = (models.CharField, models.TextField, models.IntegerField, models.BooleanField)
+# What a driver takes as it is; psycopg knows more types than sqlite3.
+_PLAIN = (models.CharField, models.TextField, models.IntegerField, models.BooleanField)
+_PLAIN_IN_POSTGRESQL = (*_PLAIN, models.UUIDField, models.DateTimeField, models.DecimalField)
 
-_Column = tuple[str, Callable[[Any], Any]]
+_Converter = Callable[[Any], Any]
 
 
 def insert(rows: Iterable[models.Model]) -> None:
@@ -23,36 +25,48 @@ def insert(rows: Iterable[models.Model]) -> None:
     first = next(rows, None)
     if first is None:
         return
-    connection = connections[router.db_for_write(type(first))]
+    connection = connections[router.db_for_write(type(first)) or "default"]
     quote = connection.ops.quote_name
     fields = [field for field in first._meta.local_concrete_fields if not isinstance(field, models.AutoField)]
     table = quote(first._meta.db_table)
-    columns = ", ".join(quote(field.column) for field in fields)
-    values = _values(chain([first], rows), [(field.attname, _converter(field, connection)) for field in fields])
+    columns = ", ".join(quote(field.column or field.name) for field in fields)
+    records = _records(chain([first], rows), fields, connection)
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             with cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
-                for record in values:
+                for record in records:
                     copy.write_row(record)
         else:
             places = ", ".join(["%s"] * len(fields))
-            cursor.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})", values)  # noqa: S608 - names of ours
+            statement = f"INSERT INTO {table} ({columns}) VALUES ({places})"  # noqa: S608 - names of ours
+            cursor.executemany(statement, list(records))
 
 
-def _values(rows: Iterable[models.Model], columns: list[_Column]) -> Iterator[list[Any]]:
+def _records(
+    rows: Iterable[models.Model], fields: list[models.Field[Any, Any]], connection: BaseDatabaseWrapper
+) -> Iterator[list[Any]]:
+    """The rows' values, each as Django itself would write it."""
+    names = [field.attname for field in fields]
+    converters: Mapping[int, _Converter] = {
+        position: converter
+        for position, field in enumerate(fields)
+        if (converter := _converter(field, connection)) is not None
+    }
     for row in rows:
         state = row.__dict__
-        yield [None if state[name] is None else convert(state[name]) for name, convert in columns]
+        record = [state[name] for name in names]
+        for position, convert in converters.items():
+            if record[position] is not None:
+                record[position] = convert(record[position])
+        yield record
 
 
-def _converter(field: models.Field[Any, Any], connection: BaseDatabaseWrapper) -> Callable[[Any], Any]:
-    """How the field's value is written: as Django itself would write it."""
-    if isinstance(field, _AS_IT_IS):
-        return _same
+def _converter(field: models.Field[Any, Any], connection: BaseDatabaseWrapper) -> _Converter | None:
+    """What a field's value needs before the driver takes it, if anything."""
     if isinstance(field, models.ForeignKey):
         return _converter(field.target_field, connection)
+    if isinstance(field, _PLAIN_IN_POSTGRESQL if connection.vendor == "postgresql" else _PLAIN):
+        return None
+    if isinstance(field, models.UUIDField) and not connection.features.has_native_uuid_field:
+        return attrgetter("hex")
     return lambda value: field.get_db_prep_save(value, connection)
-
-
-def _same(value: Any) -> Any:  # noqa: ANN401 - whatever the field holds
-    return value

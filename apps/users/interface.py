@@ -68,6 +68,11 @@ class Principal:
         """Always true; REST framework asks."""
         return True
 
+    @property
+    def pk(self) -> UUID:
+        """The id, by the name under which REST framework's throttles ask for it."""
+        return self.id
+
 
 @dataclass(frozen=True)
 class Session:
@@ -109,6 +114,10 @@ class UsernameTaken(Conflict):
     code = "username_taken"
 
 
+class InvalidProfile(InvalidInput):
+    """A name or an address is not in a form that an account can have."""
+
+
 class WeakPassword(InvalidInput):
     code = "weak_password"
 
@@ -137,6 +146,7 @@ class UserService(ABC):
         """Open an account with the role `user`; publishes `user.registered`.
 
         Raises:
+            InvalidProfile: names each field that is not in a form that an account can have.
             EmailTaken, UsernameTaken: another account has it, ignoring case.
             WeakPassword: names each rule that the password breaks.
         """
@@ -197,20 +207,24 @@ class UserService(ABC):
 
         Raises:
             UserNotFound: there is no such account.
+            InvalidProfile: names each field that is not in a form that an account can have.
             EmailTaken, UsernameTaken: another account has it, ignoring case.
         """
 
     @abstractmethod
-    def change_password(self, *, user_id: UUID, session_id: UUID, old: str, new: str) -> None:
-        """Set a new password and end every other session of the user.
+    def change_password(self, *, user_id: UUID, session_id: UUID | None, old: str, new: str) -> None:
+        """Set a new password and end every session of the user but `session_id`.
 
         Raises:
+            UserNotFound: there is no such account.
             WrongCredentials: the old password is wrong.
             WeakPassword: names each rule that the new password breaks.
         """
 
     @abstractmethod
-    def manage_user(self, *, actor_id: UUID, user_id: UUID, role: Role | None = None, active: bool | None = None) -> User:
+    def manage_user(
+        self, *, actor_id: UUID, user_id: UUID, role: Role | None = None, active: bool | None = None
+    ) -> User:
         """Change a user's role or activity, for an admin; ends the user's sessions, since tokens carry the role.
         Publishes `user.updated`, or `user.deactivated`.
 
@@ -223,4 +237,4 @@ class UserService(ABC):
     def record_activity(
         self, *, user_id: UUID, action: str, details: str, happened_at: datetime, event_id: UUID | None = None
     ) -> None:
-        """Add a line to the user's activity log; one event adds at most one."""
+        """Add a line to the user's activity log; one event adds at most one, an unknown user's none."""

@@ -1,5 +1,6 @@
 """Accounts, sessions and the activity log."""
 
+import unicodedata
 from typing import ClassVar
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager
@@ -9,6 +10,7 @@ from django.utils import timezone
 
 from apps.common.ids import new_id
 from apps.users.interface import Role
+from apps.users.validators import check_username
 
 # Role → the apps whose staff pages it may use. An admin may use all.
 _STAFF_APPS: dict[str, frozenset[str]] = {
@@ -17,9 +19,14 @@ _STAFF_APPS: dict[str, frozenset[str]] = {
 }
 
 
+def normalise(text: str) -> str:
+    """The form in which names are kept: NFKC, so that one name is not spelt in two ways."""
+    return unicodedata.normalize("NFKC", text).strip()
+
+
 def fold(text: str) -> str:
     """The form in which names are compared: two that differ in case only are the same."""
-    return text.strip().casefold()
+    return normalise(text).casefold()
 
 
 class UserManager(BaseUserManager["User"]):
@@ -39,10 +46,11 @@ class User(AbstractBaseUser):
     """An account. `version` counts its changes and numbers its events."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    username = models.CharField(max_length=150)
+    username = models.CharField(max_length=150, validators=[check_username])
     email = models.EmailField(max_length=254)
-    username_folded = models.CharField(max_length=300, unique=True, editable=False)
-    email_folded = models.CharField(max_length=300, unique=True, editable=False)
+    # Folding makes of one character up to three.
+    username_folded = models.CharField(max_length=450, unique=True, editable=False)
+    email_folded = models.CharField(max_length=762, unique=True, editable=False)
     first_name = models.CharField(max_length=150, blank=True)
     last_name = models.CharField(max_length=150, blank=True)
     phone = models.CharField(max_length=32, blank=True)
@@ -78,6 +86,8 @@ class User(AbstractBaseUser):
         super().save(*args, **kwargs)  # type: ignore[arg-type]
 
     def _fold_names(self) -> None:
+        self.username = normalise(self.username)
+        self.email = UserManager.normalize_email(normalise(self.email))
         self.username_folded = fold(self.username)
         self.email_folded = fold(self.email)
 
@@ -90,11 +100,11 @@ class User(AbstractBaseUser):
         """Whether the staff pages are open to them at all."""
         return self.role != Role.USER
 
-    def has_perm(self, perm: str, obj: object = None) -> bool:
+    def has_perm(self, perm: str, obj: object = None) -> bool:  # noqa: ARG002 - Django asks about objects too
         """Staff permissions follow from the role alone."""
         return self.has_module_perms(perm.partition(".")[0])
 
-    def has_perms(self, perms: list[str], obj: object = None) -> bool:
+    def has_perms(self, perms: list[str], obj: object = None) -> bool:  # noqa: ARG002
         return all(self.has_perm(perm) for perm in perms)
 
     def has_module_perms(self, app_label: str) -> bool:

@@ -272,7 +272,7 @@ EVENT_SUBSCRIBERS: dict[str, list[str]] = {
 }
 
 BROKER_URL = env.url("BROKER_URL", ("redis", "rediss", "amqp", "amqps"))
-CELERY_BROKER_URL = BROKER_URL or "memory://"
+CELERY_BROKER_URL = BROKER_URL or "memory://localhost/"
 CELERY_TASK_ALWAYS_EAGER = not BROKER_URL
 CELERY_TASK_EAGER_PROPAGATES = True
 CELERY_TASK_IGNORE_RESULT = True
@@ -285,8 +285,10 @@ CELERY_TASK_SOFT_TIME_LIMIT = 90
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 300} if BROKER_URL.startswith("redis") else {}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_TASK_DEFAULT_QUEUE = "events"
-CELERY_TASK_ROUTES = {f"{service}.*": {"queue": service} for service in databases.SERVICES}
+# Shops that share a broker keep their queues apart by a prefix.
+QUEUE_PREFIX = env.text("QUEUE_PREFIX")
+CELERY_TASK_DEFAULT_QUEUE = f"{QUEUE_PREFIX}housekeeping"
+CELERY_TASK_ROUTES = {f"{service}.*": {"queue": f"{QUEUE_PREFIX}{service}"} for service in databases.SERVICES}
 CELERY_BEAT_SCHEDULE = {
     "expire-orders": {"task": "orders.expire_orders", "schedule": 15},
     "settle-open-orders": {"task": "orders.settle_open_orders", "schedule": 10},

@@ -1,8 +1,8 @@
 """`manage.py migrate_all`: bring every database in use up to date."""
 
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
-from django.db import connections
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from apps.common.databases import all_aliases
@@ -12,7 +12,10 @@ class Command(BaseCommand):
     help = "Apply the migrations to each database in use; prints one line."
 
     def handle(self, *args: object, **options: object) -> None:
-        applied = sum(_migrate(alias) for alias in all_aliases())
+        try:
+            applied = sum(_migrate(alias) for alias in all_aliases())
+        except OperationalError as error:
+            raise CommandError(f"A database cannot be used: {' '.join(str(error).split())}") from error
         count = len(all_aliases())
         databases = "1 database" if count == 1 else f"{count} databases"
         self.stdout.write(f"{databases} up to date, {applied} migrations applied")

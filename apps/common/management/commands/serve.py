@@ -30,7 +30,8 @@ def processes() -> Iterator[Process]:
     yield Process("web", [python, "-m", "granian", *_web_options(), "config.wsgi:application"])
     celery = [python, "-m", "celery", "--app", "config"]
     if settings.BROKER_URL:
-        queues = ",".join((*settings.SERVICE_DATABASES, settings.CELERY_TASK_DEFAULT_QUEUE))
+        services = [f"{settings.QUEUE_PREFIX}{service}" for service in settings.SERVICE_DATABASES]
+        queues = ",".join([*services, settings.CELERY_TASK_DEFAULT_QUEUE])
         options = ["--queues", queues, "--loglevel", settings.LOG_LEVEL, "--without-gossip", "--without-mingle"]
         yield Process("worker", [*celery, "worker", *options])
     yield Process("relay", [python, "manage.py", "relay"])

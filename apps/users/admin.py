@@ -1,0 +1,129 @@
+"""Staff pages of accounts and sessions, for admins."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.forms import AdminPasswordChangeForm, BaseUserCreationForm
+from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest
+
+from apps.common.admin import ReadOnlyAdmin
+from apps.users.interface import Profile, Role, SessionNotFound
+from apps.users.models import Activity, Session, User, fold
+from apps.users.services import end_all_sessions
+from config import services
+
+_PROFILE = ("username", "email", "first_name", "last_name", "phone", "address")
+
+# Permissions follow from the role; Django's groups mean nothing here.
+admin.site.unregister(Group)
+
+
+class UniqueNames(ModelForm[User]):
+    """Says beside the field which name is taken."""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        for name in ("username", "email"):
+            others = User.objects.exclude(pk=self.instance.pk)
+            if name in cleaned and others.filter(**{f"{name}_folded": fold(cleaned[name])}).exists():
+                self.add_error(name, ValidationError(f"Another account has this {name}.", code="unique"))
+        return cleaned
+
+
+class UserChangeForm(UniqueNames):
+    class Meta:
+        model = User
+        fields = [*_PROFILE, "role", "active"]
+
+
+class UserAddForm(UniqueNames, BaseUserCreationForm[User]):
+    class Meta:
+        model = User
+        fields = ["username", "email", "role"]
+
+
+class SetPasswordForm(AdminPasswordChangeForm):  # type: ignore[type-arg]  # generic in the stubs only
+    """Ends the user's sessions: whoever knew the old password may be the reason for the new one."""
+
+    def save(self, commit: bool = True) -> User:  # noqa: FBT001, FBT002 - Django's signature
+        user: User = super().save(commit)
+        end_all_sessions(user.pk)
+        return user
+
+
+@admin.register(User)
+class AccountAdmin(UserAdmin[User]):
+    """Accounts. Every change goes through the service, so that its events are published and sessions end."""
+
+    form = UserChangeForm
+    add_form = UserAddForm
+    change_password_form = SetPasswordForm
+    list_display = ("username", "email", "role", "active", "created_at")
+    list_filter = ("role", "active", "email_verified")
+    search_fields = ("username_folded", "email_folded", "first_name", "last_name")
+    ordering = ("-id",)
+    filter_horizontal = ()
+    readonly_fields = ("email_verified", "last_login", "created_at", "updated_at")
+    fieldsets = (
+        (None, {"fields": (*_PROFILE, "email_verified")}),
+        ("Access", {"fields": ("role", "active", "last_login")}),
+        ("History", {"fields": ("created_at", "updated_at")}),
+    )
+    add_fieldsets = ((None, {"fields": ("username", "email", "role", "password1", "password2")}),)
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Orders refer to accounts: they are deactivated, not deleted."""
+        return False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
+        own = ("role", "active") if obj is not None and obj.pk == request.user.pk else ()
+        return (*super().get_readonly_fields(request, obj), *own)
+
+    def save_model(self, request: HttpRequest, obj: User, form: ModelForm[User], change: bool) -> None:  # noqa: FBT001
+        assert isinstance(request.user, User)  # noqa: S101 - the staff pages ask for a log-in
+        users, given = services.users(), form.cleaned_data
+        profile = Profile(**{name: given[name] for name in _PROFILE if name in given})
+        if change:
+            users.update_profile(user_id=obj.pk, profile=profile)
+        else:
+            obj.pk = users.register(
+                username=obj.username, email=obj.email, password=given["password1"], profile=profile
+            ).id
+        if "role" in given:
+            role, active = Role(given["role"]), given.get("active")
+            users.manage_user(actor_id=request.user.pk, user_id=obj.pk, role=role, active=active)
+        obj.refresh_from_db()
+
+
+@admin.register(Session)
+class SessionAdmin(ReadOnlyAdmin[Session]):
+    list_display = ("user", "address", "agent", "created_at", "last_used_at", "expires_at", "revoked_at")
+    list_select_related = ("user",)
+    search_fields = ("user__username_folded", "user__email_folded", "address")
+    fields = list_display
+    actions = ("revoke",)
+
+    @admin.action(description="End the selected sessions", permissions=["view"])
+    def revoke(self, request: HttpRequest, sessions: QuerySet[Session]) -> None:
+        ended = 0
+        for session in sessions:
+            try:
+                services.users().log_out(user_id=session.user_id, session_id=session.pk)
+            except SessionNotFound:
+                continue
+            ended += 1
+        self.message_user(request, f"{ended} sessions ended.", messages.SUCCESS)
+
+
+@admin.register(Activity)
+class ActivityAdmin(ReadOnlyAdmin[Activity]):
+    list_display = ("happened_at", "user", "action", "details")
+    list_select_related = ("user",)
+    list_filter = ("action",)
+    search_fields = ("user__username_folded", "user__email_folded")
+    fields = ("happened_at", "user", "action", "details", "event_id")

@@ -1,0 +1,334 @@
+"""The users service over REST."""
+
+from typing import Any, cast
+from uuid import UUID
+
+from django.contrib.auth import logout
+from django.db.models import QuerySet
+from django_filters.rest_framework import DjangoFilterBackend
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import generics, serializers, status
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.throttling import BaseThrottle
+from rest_framework.views import APIView
+
+from apps.common.api.paging import NewestFirst
+from apps.common.api.permissions import IsAdmin
+from apps.users import models
+from apps.users.api import examples
+from apps.users.api.filters import UserFilter
+from apps.users.api.serializers import (
+    ActivitySerializer,
+    LoginInput,
+    ManageInput,
+    PasswordChangeInput,
+    ProfileInput,
+    RefreshInput,
+    RegisterInput,
+    SessionSerializer,
+    TokenPairSerializer,
+    UserSerializer,
+)
+from apps.users.interface import Client, Principal, Profile, Role, UserNotFound
+from apps.users.services import to_user
+from config import services
+
+CREDENTIALS = "credentials"
+_TAKEN = "409 `email_taken` or `username_taken`: another account has it, ignoring case."
+
+
+class RegisterView(APIView):
+    """Anyone opens an account."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    throttle_scope = CREDENTIALS
+
+    @extend_schema(
+        tags=["users"],
+        summary="Open an account",
+        description=_TAKEN,
+        request=RegisterInput,
+        responses={201: UserSerializer},
+        examples=[examples.REGISTER, examples.USER],
+    )
+    def post(self, request: Request) -> Response:
+        return _register(request)
+
+
+class UsersView(generics.GenericAPIView[models.User]):
+    """Admins list accounts; anyone opens one."""
+
+    queryset = models.User.objects.all()
+    serializer_class = UserSerializer
+    filter_backends = (DjangoFilterBackend,)
+    filterset_class = UserFilter
+
+    @property
+    def throttle_scope(self) -> str | None:
+        return CREDENTIALS if self._registers else None
+
+    @property
+    def _registers(self) -> bool:
+        # While the OpenAPI document is made, a view is asked before it has a request.
+        return getattr(self.request, "method", None) == "POST"
+
+    def get_authenticators(self) -> list[BaseAuthentication]:
+        return [] if self._registers else super().get_authenticators()
+
+    def get_permissions(self) -> list[BasePermission]:
+        return [AllowAny()] if self._registers else [IsAdmin()]
+
+    @extend_schema(tags=["users"], summary="List accounts", responses=UserSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset())) or []
+        return self.get_paginated_response(UserSerializer([to_user(row) for row in page], many=True).data)
+
+    @extend_schema(
+        tags=["users"],
+        summary="Open an account (the same as /users/register)",
+        description=_TAKEN,
+        request=RegisterInput,
+        responses={201: UserSerializer},
+        examples=[examples.REGISTER, examples.USER],
+        filters=False,
+    )
+    def post(self, request: Request) -> Response:
+        return _register(request)
+
+
+class LoginView(APIView):
+    """Starts a session."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    throttle_scope = CREDENTIALS
+
+    @extend_schema(
+        tags=["users"],
+        summary="Log in",
+        description="With either `email` or `username`. 401 `wrong_credentials` does not tell what was wrong.",
+        request=LoginInput,
+        responses=TokenPairSerializer,
+        examples=[examples.LOGIN, examples.TOKEN_PAIR],
+    )
+    def post(self, request: Request) -> Response:
+        given = _read(LoginInput, request)
+        pair = services.users().log_in(
+            login=given.get("email") or given["username"], password=given["password"], client=_client(request)
+        )
+        return Response(TokenPairSerializer(pair).data)
+
+
+class RefreshView(APIView):
+    """Exchanges a refresh token for a new pair."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    throttle_scope = CREDENTIALS
+
+    @extend_schema(
+        tags=["users"],
+        summary="Exchange a refresh token; used twice, it ends its session",
+        description="401 `invalid_token`: it expired, was used before, or its session has ended.",
+        request=RefreshInput,
+        responses=TokenPairSerializer,
+        examples=[examples.REFRESH, examples.TOKEN_PAIR],
+    )
+    def post(self, request: Request) -> Response:
+        given = _read(RefreshInput, request)
+        pair = services.users().refresh(refresh_token=given["refresh"], client=_client(request))
+        return Response(TokenPairSerializer(pair).data)
+
+
+class LogoutView(APIView):
+    """Ends the session of this request."""
+
+    @extend_schema(tags=["users"], summary="Log out", request=None, responses={204: None})
+    def delete(self, request: Request) -> Response:
+        return self._end(request)
+
+    @extend_schema(tags=["users"], summary="Log out", request=None, responses={204: None})
+    def post(self, request: Request) -> Response:
+        return self._end(request)
+
+    def _end(self, request: Request) -> Response:
+        session_id = _session_id(request)
+        if session_id is None:  # a browser that logged in to the staff pages
+            logout(request._request)  # noqa: SLF001 - Django's own request
+        else:
+            services.users().log_out(user_id=_caller(request).id, session_id=session_id)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class ProfileView(APIView):
+    """The caller's own account."""
+
+    @extend_schema(tags=["users"], summary="Read your account", responses=UserSerializer, examples=[examples.USER])
+    def get(self, request: Request) -> Response:
+        return Response(UserSerializer(services.users().get_user(user_id=_caller(request).id)).data)
+
+    @extend_schema(
+        tags=["users"],
+        summary="Replace your data; what is left out is emptied",
+        description=_TAKEN,
+        request=ProfileInput,
+        responses=UserSerializer,
+        examples=[examples.PROFILE, examples.USER],
+    )
+    def put(self, request: Request) -> Response:
+        return self._change(request, partial=False)
+
+    @extend_schema(
+        tags=["users"],
+        summary="Change parts of your data",
+        description=_TAKEN,
+        request=ProfileInput,
+        responses=UserSerializer,
+        examples=[examples.PROFILE, examples.USER],
+    )
+    def patch(self, request: Request) -> Response:
+        return self._change(request, partial=True)
+
+    def _change(self, request: Request, *, partial: bool) -> Response:
+        profile = Profile(**_read(ProfileInput, request, partial=partial))
+        user = services.users().update_profile(user_id=_caller(request).id, profile=profile)
+        return Response(UserSerializer(user).data)
+
+
+class SessionsView(APIView):
+    """Where the caller is logged in."""
+
+    @extend_schema(tags=["users"], summary="List your log-ins", responses=SessionSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        sessions = services.users().list_sessions(user_id=_caller(request).id)
+        context = {"session_id": _session_id(request)}
+        return Response(SessionSerializer(sessions, many=True, context=context).data)
+
+
+class SessionView(APIView):
+    """One of the caller's log-ins."""
+
+    @extend_schema(tags=["users"], summary="End one of your log-ins", responses={204: None})
+    def delete(self, request: Request, session_id: UUID) -> Response:
+        services.users().log_out(user_id=_caller(request).id, session_id=session_id)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class ActivityView(generics.ListAPIView[models.Activity]):
+    """The log of what happened to an account."""
+
+    queryset = models.Activity.objects.all()
+    serializer_class = ActivitySerializer
+    pagination_class = NewestFirst
+
+    def get_queryset(self) -> QuerySet[models.Activity]:
+        return super().get_queryset().filter(user_id=self._asked_for())
+
+    def _asked_for(self) -> UUID:
+        caller = _caller(self.request)
+        text = self.request.query_params.get("user")
+        if text is None:
+            return caller.id
+        user_id: UUID = serializers.UUIDField().run_validation(text)
+        if user_id != caller.id and caller.role == Role.USER:
+            raise PermissionDenied
+        return user_id
+
+    @extend_schema(
+        tags=["users"],
+        summary="Read your activity log; staff, anyone's",
+        description="403 when somebody who is not staff asks for another's.",
+        parameters=[OpenApiParameter("user", OpenApiTypes.UUID, description="Whose log, for staff.")],
+    )
+    def get(self, request: Request, *args: object, **kwargs: object) -> Response:
+        return super().get(request, *args, **kwargs)
+
+
+class PasswordChangeView(APIView):
+    """A new password for the caller."""
+
+    throttle_scope = CREDENTIALS
+
+    @extend_schema(
+        tags=["users"],
+        summary="Change your password and end all your other sessions",
+        description="401 `wrong_credentials`: the old one is wrong. 400 `weak_password`: the new one breaks a rule.",
+        request=PasswordChangeInput,
+        responses={204: None},
+        examples=[examples.PASSWORD_CHANGE],
+    )
+    def post(self, request: Request) -> Response:
+        given = _read(PasswordChangeInput, request)
+        services.users().change_password(
+            user_id=_caller(request).id,
+            session_id=_session_id(request),
+            old=given["old_password"],
+            new=given["new_password"],
+        )
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class UserView(APIView):
+    """One account: read by its owner and staff, managed by admins."""
+
+    def get_permissions(self) -> list[BasePermission]:
+        return [IsAdmin() if self.request.method == "PATCH" else IsAuthenticated()]
+
+    @extend_schema(tags=["users"], summary="Read an account", responses=UserSerializer, examples=[examples.USER])
+    def get(self, request: Request, user_id: UUID) -> Response:
+        caller = _caller(request)
+        if caller.id != user_id and caller.role == Role.USER:
+            raise UserNotFound("There is no such user.")
+        return Response(UserSerializer(services.users().get_user(user_id=user_id)).data)
+
+    @extend_schema(
+        tags=["users"],
+        summary="Change an account's role, or deactivate it; ends its sessions",
+        description="409 `own_role`: nobody manages themselves.",
+        request=ManageInput,
+        responses=UserSerializer,
+        examples=[examples.MANAGE, examples.USER],
+    )
+    def patch(self, request: Request, user_id: UUID) -> Response:
+        given = _read(ManageInput, request, partial=True)
+        role = Role(given["role"]) if "role" in given else None
+        user = services.users().manage_user(
+            actor_id=_caller(request).id, user_id=user_id, role=role, active=given.get("active")
+        )
+        return Response(UserSerializer(user).data)
+
+
+def _register(request: Request) -> Response:
+    given = _read(RegisterInput, request)
+    password = given.pop("password")
+    user = services.users().register(
+        username=given["username"], email=given["email"], password=password, profile=Profile(**given)
+    )
+    return Response(UserSerializer(user).data, status=status.HTTP_201_CREATED)
+
+
+def _read(kind: type[serializers.Serializer[Any]], request: Request, *, partial: bool = False) -> dict[str, Any]:
+    serializer = kind(data=request.data, partial=partial)
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)
+
+
+def _caller(request: Request) -> Principal | models.User:
+    """Who is logged in: the bearer of a token, or a user of the staff pages. Both have an id and a role."""
+    return cast("Principal | models.User", request.user)
+
+
+def _session_id(request: Request) -> UUID | None:
+    caller = _caller(request)
+    return caller.session_id if isinstance(caller, Principal) else None
+
+
+def _client(request: Request) -> Client:
+    # The throttle knows how many proxies of ours stand in front.
+    return Client(address=BaseThrottle().get_ident(request) or "", agent=request.headers.get("User-Agent", ""))

@@ -1,0 +1,52 @@
+"""What the users service does in the background."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from celery import shared_task
+from django.db.models import Q
+from django.utils import timezone
+
+from apps.common.databases import atomic
+from apps.events.consumer import subscriber
+from apps.events.envelope import Event
+from apps.users.models import Session
+from config import services
+
+SESSIONS_KEPT_FOR = timedelta(days=30)
+
+# Event type → what its line in the log says of it.
+_SENTENCES = {
+    "user.registered": "Opened the account.",
+    "user.updated": "The account was changed.",
+    "user.deactivated": "The account was deactivated.",
+    "order.created": "Placed order {number} over {total} {currency}.",
+    "order.updated": "Changed order {number}.",
+    "order.paid": "Paid order {number}: {total} {currency}.",
+    "order.shipped": "Order {number} was shipped.",
+    "order.delivered": "Order {number} was delivered.",
+    "order.cancelled": "Order {number} was cancelled.",
+    "order.expired": "Order {number} expired unpaid.",
+    "order.refunded": "Order {number} was refunded.",
+    "payment.failed": "A payment of order {number} failed.",
+}
+
+
+@subscriber("users.log_activity")
+def log_activity(event: Event) -> None:
+    """Write the event to its user's activity log."""
+    services.users().record_activity(
+        user_id=UUID(event.data["user_id"]),
+        action=event.type,
+        details=_SENTENCES[event.type].format_map(event.data),
+        happened_at=event.timestamp,
+        event_id=event.id,
+    )
+
+
+@shared_task(name="users.clean_sessions")
+def clean_sessions() -> None:
+    """Forget sessions that ended long ago."""
+    limit = timezone.now() - SESSIONS_KEPT_FOR
+    with atomic("users"):
+        Session.objects.filter(Q(expires_at__lt=limit) | Q(revoked_at__lt=limit)).delete()

@@ -1,0 +1,217 @@
+"""The shop as its users meet it: real processes, driven over HTTP, killed and started again."""
+
+import secrets
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.services import needs_rabbitmq, needs_redis
+from tests.shop import Client, Shop, open_shop
+
+pytestmark = pytest.mark.e2e
+
+KILLS = 4
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with open_shop(tmp_path_factory.mktemp("shop")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def admin(shop: Shop) -> Client:
+    return shop.admin()
+
+
+def test_the_walk_through(shop: Shop, admin: Client) -> None:
+    guest = Client(shop.url)
+    account = {"username": "testuser", "email": "test@example.com", "password": "password123"}
+    assert guest.post("/users/register", account).status_code == 201
+    customer = guest.log_in("test@example.com", "password123")
+    new = {"name": "Test Product", "price": 99.99, "stock": 100, "category": "Electronics"}
+    assert customer.post("/products", new).status_code == 403
+    product = admin.post("/products", new).json()
+    assert (product["price"], product["category"], product["stock"]) == ("99.99", "Electronics", 100)
+    order = customer.order(product["id"])
+    assert order.status_code == 201
+    assert len(order.headers["X-Request-ID"]) >= 32
+    paid = customer.pay(order.json()["id"])
+    assert (paid.status_code, paid.json()["status"], paid.json()["total"]) == (200, "paid", "99.99")
+    shop.eventually(lambda: admin.stock(product["id"]) == (99, 0))
+    shop.eventually(lambda: len(customer.get("/users/activity").json()["results"]) >= 3)
+    shop.manage("audit")
+
+
+def test_sixteen_buyers_of_fifty_lamps(shop: Shop, admin: Client) -> None:
+    lamp = admin.product(stock=50)
+    customers = [shop.customer() for _ in range(16)]
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda number: customers[number % 16].order(lamp), range(100)))
+    assert Counter(answer.status_code for answer in answers) == {201: 50, 409: 50}
+    assert {answer.json()["errors"][0]["code"] for answer in answers if answer.status_code == 409} == {"out_of_stock"}
+    assert admin.stock(lamp) == (50, 50)
+    shop.manage("audit")
+
+
+def test_one_key_sent_eight_times_at_once_makes_one_order(shop: Shop, admin: Client) -> None:
+    lamp, customer = admin.product(stock=50), shop.customer()
+    key = secrets.token_hex(8)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: customer.order(lamp, key=key), range(8)))
+    assert set(Counter(answer.status_code for answer in answers)) <= {201, 409}
+    again = customer.order(lamp, key=key)
+    assert (again.status_code, again.headers["Idempotent-Replayed"]) == (201, "true")
+    assert {answer.text for answer in answers if answer.status_code == 201} == {again.text}
+    assert admin.stock(lamp) == (50, 1)
+
+
+def test_logging_out_works_at_once(shop: Shop) -> None:
+    customer = shop.customer()
+    assert customer.get("/users/profile").status_code == 200
+    assert customer.post("/users/logout").status_code == 204
+    refused = customer.get("/users/profile")
+    assert (refused.status_code, refused.json()["errors"][0]["code"]) == (401, "invalid_token")
+
+
+def test_sigterm_finishes_what_began(tmp_path: Path) -> None:
+    with open_shop(tmp_path) as shop:
+        lamp, customer = shop.admin().product(stock=1000), shop.customer()
+        answers: list[requests.Response] = []
+        broken: list[str] = []
+        begun = threading.Event()
+
+        def buy() -> None:
+            while True:
+                try:
+                    answers.append(customer.order(lamp))
+                except requests.exceptions.ConnectionError as error:
+                    # A refused connection is a request that never began; one that is cut off is a broken promise.
+                    if "refused" not in str(error).lower():
+                        broken.append(str(error))
+                    return
+                if len(answers) > 20:
+                    begun.set()
+
+        threads = [threading.Thread(target=buy) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        assert begun.wait(30)
+        assert shop.stop() == 0
+        for thread in threads:
+            thread.join(30)
+        assert {answer.status_code for answer in answers} == {201}
+        assert [error for error in broken if "RemoteDisconnected" not in error] == []
+        shop.start()
+        shop.manage("audit")
+
+
+@dataclass
+class Buyer:
+    """Places and pays orders until told to stop, and remembers every answer that it got.
+
+    What broke off is asked again with the same key once the shop is back, as a careful client does.
+    """
+
+    client: Client
+    product: str
+    placed: dict[str, str] = field(default_factory=dict)
+    paid: set[str] = field(default_factory=set)
+    stop: bool = False
+    open_key: str = ""
+
+    def run(self) -> None:
+        try:
+            while not self.stop:
+                self.open_key = self.open_key or secrets.token_hex(8)
+                order_id = self._place()
+                self._pay(order_id)
+                self.open_key = ""
+        except (requests.exceptions.RequestException, KeyError):
+            return
+
+    def _place(self) -> str:
+        answer = self.client.order(self.product, key=f"place-{self.open_key}")
+        while answer.status_code == 409:
+            assert answer.json()["errors"][0]["code"] == "idempotency_in_progress"
+            time.sleep(1)
+            answer = self.client.order(self.product, key=f"place-{self.open_key}")
+        assert answer.status_code == 201, answer.text
+        self.placed[self.open_key] = answer.json()["id"]
+        return self.placed[self.open_key]
+
+    def _pay(self, order_id: str) -> None:
+        answer = self.client.pay(order_id, key=f"pay-{self.open_key}")
+        if answer.status_code == 200:
+            self.paid.add(order_id)
+
+
+def test_kill_nine_loses_nothing(tmp_path: Path) -> None:
+    stock = 100_000
+    with open_shop(tmp_path) as shop:
+        admin = shop.admin()
+        lamp = admin.product(stock=stock)
+        buyers = [Buyer(shop.customer(), lamp) for _ in range(6)]
+        for round_number in range(KILLS):
+            threads = [threading.Thread(target=buyer.run) for buyer in buyers]
+            for thread in threads:
+                thread.start()
+            time.sleep(1 + 0.37 * round_number)
+            shop.kill()
+            for buyer in buyers:
+                buyer.stop = True
+            for thread in threads:
+                thread.join(60)
+            for buyer in buyers:
+                buyer.stop, buyer.open_key = False, ""
+            shop.start()
+            shop.manage("audit")
+        placed = {order_id for buyer in buyers for order_id in buyer.placed.values()}
+        paid = {order_id for buyer in buyers for order_id in buyer.paid}
+        assert len(paid) > 10 * KILLS
+        known = {order["id"]: order for order in _all_orders(admin)}
+        assert placed <= set(known)
+        assert all(known[order_id]["status"] == "paid" for order_id in paid)
+        # What a crash left open is found out: then every paid order is deducted once, and nothing else.
+        shop.eventually(lambda: _deducted(admin, lamp, stock), seconds=100)
+        shop.manage("audit")
+
+
+def _all_orders(admin: Client) -> list[dict[str, str]]:
+    orders: list[dict[str, str]] = []
+    path = "/orders?page_size=100"
+    while path:
+        page = admin.get(path).json()
+        orders += page["results"]
+        path = (page["next"] or "").partition("/api/v1")[2]
+    return orders
+
+
+def _deducted(admin: Client, product: str, stock: int) -> bool:
+    statuses = Counter(order["status"] for order in _all_orders(admin))
+    on_hand, reserved = admin.stock(product)
+    return on_hand == stock - statuses["paid"] and reserved >= statuses["pending"]
+
+
+@pytest.mark.parametrize("broker", ["redis", "rabbitmq"])
+def test_a_broker_and_a_worker_take_events_over(broker: str, tmp_path: Path) -> None:
+    redis = needs_redis()
+    url = redis if broker == "redis" else needs_rabbitmq()
+    with open_shop(tmp_path, BROKER_URL=url, REDIS_URL=redis, QUEUE_PREFIX=f"test-{secrets.token_hex(4)}-") as shop:
+        admin, customer = shop.admin(), shop.customer()
+        lamp = admin.product(stock=10)
+        for _ in range(3):
+            assert customer.pay(customer.order(lamp, 2).json()["id"]).json()["status"] == "paid"
+        shop.eventually(lambda: admin.stock(lamp) == (4, 0), seconds=40)
+        cancelled = customer.order(lamp, 1).json()["id"]
+        customer.post(f"/orders/{cancelled}/cancel")
+        shop.eventually(lambda: admin.stock(lamp) == (4, 0))
+        shop.manage("audit")
+        assert shop.stop() == 0
