@@ -2,6 +2,8 @@
 
 Every row follows from an index, so that a second run finds what the first one made, and a run that was killed is
 completed. Each service's `seed.py` writes its own tables only; `DEMO_SEEDERS` in the settings names the three classes.
+
+An order's stock and the order itself are two transactions, the stock first: see `CatalogueSeeder.book`.
 """
 
 import random

@@ -11,6 +11,7 @@ from django.utils import timezone
 from apps.common.ids import new_id
 from apps.common.money import MAX_DIGITS, MAX_PLACES
 from apps.products.interface import MovementKind, ReservationState
+from apps.products.validators import known_currency, valid_attributes, valid_tags
 
 MAX_STOCK = 1_000_000_000
 
@@ -20,7 +21,7 @@ class Category(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     name = models.CharField(max_length=100)
-    name_folded = models.CharField(max_length=200, editable=False)
+    name_folded = models.CharField(max_length=300, editable=False)
     slug = models.SlugField(max_length=120, unique=True, allow_unicode=True)
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="children")
     path = models.CharField(max_length=400, editable=False, db_index=True)
@@ -33,9 +34,7 @@ class Category(models.Model):
         indexes = [models.Index(fields=["name_folded"], name="category_by_name")]
         constraints = [
             models.UniqueConstraint(fields=["parent", "name_folded"], name="category_once_below_parent"),
-            models.UniqueConstraint(
-                fields=["name_folded"], condition=Q(parent=None), name="category_once_at_the_top"
-            ),
+            models.UniqueConstraint(fields=["name_folded"], condition=Q(parent=None), name="category_once_at_the_top"),
         ]
 
     def __str__(self) -> str:
@@ -47,14 +46,14 @@ class Product(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     sku = models.CharField(max_length=64)
-    sku_folded = models.CharField(max_length=128, unique=True, editable=False)
+    sku_folded = models.CharField(max_length=192, unique=True, editable=False)
     name = models.CharField(max_length=200)
     description = models.TextField(max_length=10_000, blank=True)
     price = models.DecimalField(max_digits=MAX_DIGITS, decimal_places=MAX_PLACES)
-    currency = models.CharField(max_length=3)
+    currency = models.CharField(max_length=3, validators=[known_currency])
     category = models.ForeignKey(Category, null=True, blank=True, on_delete=models.PROTECT, related_name="products")
-    tags = models.JSONField(default=list, blank=True)
-    attributes = models.JSONField(default=dict, blank=True)
+    tags = models.JSONField(default=list, blank=True, validators=[valid_tags])
+    attributes = models.JSONField(default=dict, blank=True, validators=[valid_attributes])
     images = models.JSONField(default=list, blank=True, encoder=DjangoJSONEncoder, editable=False)
     active = models.BooleanField(default=True)
     deleted_at = models.DateTimeField(null=True, editable=False)

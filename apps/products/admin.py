@@ -1,0 +1,226 @@
+"""The catalogue's staff pages. They change nothing by themselves: saving and deleting call the service."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db.models import F, Model, OuterRef, QuerySet, Subquery
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+
+from apps.common.admin import ReadOnlyAdmin
+from apps.common.errors import DomainError
+from apps.products.interface import NewProduct, ProductChange
+from apps.products.models import MAX_STOCK, Category, Product, Reservation, StockLevel, StockMovement
+from config import services
+
+
+class ServiceForm(forms.ModelForm):  # type: ignore[type-arg] # Django's own class takes no parameter
+    """A form that shows what the service refused."""
+
+    refusal: DomainError | None = None
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        for problem in self.refusal.problems if self.refusal else ():
+            self.add_error(problem.attr if problem.attr in self.fields else None, problem.detail)
+        return cleaned
+
+
+class ServiceAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # Django's own class takes no parameter
+    """Pages whose saving may be refused by the service: the form is shown again, with what was typed and why not."""
+
+    list_per_page = 50
+    show_full_result_count = False
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except DomainError as refusal:
+            # Django saves after it has validated: the transaction is gone, and the form is now invalid.
+            request.refusal = refusal  # type: ignore[attr-defined]
+            return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except DomainError as refusal:
+            self.message_user(request, str(refusal), messages.ERROR)
+            return HttpResponseRedirect("../change/")
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:  # noqa: ANN401, FBT001, FBT002 - as in Django
+        form = super().get_form(request, obj, change, **kwargs)
+        form.refusal = getattr(request, "refusal", None)  # type: ignore[attr-defined] # it is a ServiceForm
+        return form
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Model]) -> None:
+        for row in queryset:
+            try:
+                self.delete_model(request, row)
+            except DomainError as refusal:
+                self.message_user(request, f"{row}: {refusal}", messages.ERROR)
+
+
+@admin.register(Category)
+class CategoryAdmin(ServiceAdmin):
+    form = ServiceForm
+    fields = ("name", "slug", "parent")
+    list_display = ("name", "slug", "parent")
+    list_select_related = ("parent",)
+    search_fields = ("name", "slug")
+    autocomplete_fields = ("parent",)
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:  # noqa: ANN401, FBT001, FBT002 - as in Django
+        form = super().get_form(request, obj, change, **kwargs)
+        if "slug" in form.base_fields:
+            form.base_fields["slug"].required = False
+            form.base_fields["slug"].help_text = "Made from the name when empty."
+        return form
+
+    def save_model(self, request: HttpRequest, obj: Category, form: Any, change: bool) -> None:  # noqa: ANN401, FBT001 - as in Django
+        name, slug, parent_id = obj.name, obj.slug or None, obj.parent_id
+        if change:
+            services.products().update_category(
+                category_id=obj.id, name=name, slug=slug, move="parent" in form.changed_data, parent_id=parent_id
+            )
+        else:
+            obj.id = services.products().create_category(name=name, slug=slug, parent_id=parent_id).id
+
+    def delete_model(self, request: HttpRequest, obj: Category) -> None:
+        services.products().delete_category(category_id=obj.id)
+
+
+class ProductForm(ServiceForm):
+    """A product, its first stock when it is made, and an adjustment of its stock later."""
+
+    tags = forms.CharField(required=False, max_length=1200, help_text="Divided by commas.")
+    stock = forms.IntegerField(min_value=0, max_value=MAX_STOCK, required=False, help_text="The first stock.")
+    stock_delta = forms.IntegerField(
+        label="Add to stock",
+        required=False,
+        validators=[MinValueValidator(-MAX_STOCK), MaxValueValidator(MAX_STOCK)],
+        help_text="Negative to take away.",
+    )
+    stock_reason = forms.CharField(label="Reason", required=False, max_length=200)
+    read_revision = forms.IntegerField(required=False, widget=forms.HiddenInput)
+
+    class Meta:
+        model = Product
+        fields = ("name", "sku", "description", "price", "currency", "category", "tags", "attributes", "active")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as in Django
+        super().__init__(*args, **kwargs)
+        self.initial["tags"] = ", ".join(self.instance.tags)
+        self.initial["read_revision"] = self.instance.revision
+        for name in ("sku", "currency"):
+            if name in self.fields:
+                self.fields[name].required = False
+                self.fields[name].help_text = "The shop's choice when empty."
+
+    def clean_tags(self) -> list[str]:
+        return [tag.strip() for tag in self.cleaned_data["tags"].split(",") if tag.strip()]
+
+    def clean_attributes(self) -> dict[str, Any]:
+        return self.cleaned_data["attributes"] or {}
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        if self.cleaned_data.get("stock_delta") and not self.cleaned_data.get("stock_reason"):
+            self.add_error("stock_reason", "The ledger wants to know why.")
+        return cleaned
+
+    def to_new(self) -> NewProduct:
+        data = self._common()
+        return NewProduct(**data, sku=self.cleaned_data["sku"] or None, stock=self.cleaned_data.get("stock") or 0)
+
+    def to_change(self) -> ProductChange:
+        return ProductChange(**self._common(), sku=self.cleaned_data["sku"] or None)
+
+    def _common(self) -> dict[str, Any]:
+        """What making and changing a product have in common."""
+        data = self.cleaned_data
+        same = {name: data[name] for name in ("name", "description", "price", "tags", "attributes", "active")}
+        category = str(data["category"].pk) if data["category"] else ""
+        return {**same, "currency": data["currency"].upper() or None, "category": category}
+
+
+@admin.register(Product)
+class ProductAdmin(ServiceAdmin):
+    form = ProductForm
+    list_display = ("name", "sku", "price", "currency", "stock_now", "active", "updated_at")
+    list_filter = ("active", "currency", ("category", admin.RelatedOnlyFieldListFilter))
+    search_fields = ("name", "sku")
+    autocomplete_fields = ("category",)
+    readonly_fields = ("stock_panel", "created_at", "updated_at")
+    _CATALOGUE = ("name", "sku", "description", "price", "currency", "category", "tags", "attributes", "active")
+
+    def get_fieldsets(self, request: HttpRequest, obj: Product | None = None) -> Any:  # noqa: ANN401 - as in Django
+        if obj is None:
+            return [(None, {"fields": (*self._CATALOGUE, "stock")})]
+        return [
+            (None, {"fields": (*self._CATALOGUE, "read_revision", "created_at", "updated_at")}),
+            ("Stock", {"fields": ("stock_panel", ("stock_delta", "stock_reason"))}),
+        ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Product]:
+        level = StockLevel.objects.filter(product_id=OuterRef("pk")).values(available=F("on_hand") - F("reserved"))
+        rows: QuerySet[Product] = super().get_queryset(request)
+        return rows.filter(deleted_at=None).annotate(available=Subquery(level))
+
+    @admin.display(description="stock", ordering="available")
+    def stock_now(self, product: Product) -> int:
+        return getattr(product, "available", None) or 0
+
+    @admin.display(description="now")
+    def stock_panel(self, product: Product) -> str:
+        level = services.products().get_stock(product_id=product.id)
+        return f"{level.on_hand} on hand, {level.reserved} reserved for orders, {level.available} for sale"
+
+    def save_model(self, request: HttpRequest, obj: Product, form: Any, change: bool) -> None:  # noqa: ANN401, FBT001 - as in Django
+        actor_id = request.user.pk
+        if not change:
+            obj.id = services.products().create_product(new=form.to_new(), actor_id=actor_id).id
+            return
+        services.products().update_product(
+            product_id=obj.id, change=form.to_change(), if_revision=form.cleaned_data["read_revision"]
+        )
+        if form.cleaned_data["stock_delta"]:
+            services.products().adjust_stock(
+                product_id=obj.id,
+                delta=form.cleaned_data["stock_delta"],
+                reason=form.cleaned_data["stock_reason"],
+                actor_id=actor_id,
+            )
+
+    def delete_model(self, request: HttpRequest, obj: Product) -> None:
+        services.products().delete_product(product_id=obj.id)
+
+
+@admin.register(StockLevel)
+class StockLevelAdmin(ReadOnlyAdmin[StockLevel]):
+    list_display = ("product_id", "on_hand", "reserved")
+    search_fields = ("product_id__exact",)
+    ordering = ("product_id",)
+
+
+@admin.register(StockMovement)
+class StockMovementAdmin(ReadOnlyAdmin[StockMovement]):
+    list_display = ("created_at", "product_id", "delta", "kind", "reason", "order_id", "actor_id")
+    list_filter = ("kind",)
+    search_fields = ("product_id__exact", "order_id__exact")
+
+
+@admin.register(Reservation)
+class ReservationAdmin(ReadOnlyAdmin[Reservation]):
+    list_display = ("order_id", "product_id", "name", "quantity", "state", "expires_at")
+    list_filter = ("state",)
+    search_fields = ("order_id__exact", "product_id__exact")
+    ordering = ("-expires_at", "-pk")

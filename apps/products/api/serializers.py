@@ -1,0 +1,162 @@
+"""What comes in, and for the OpenAPI document what goes out (which `representation.py` makes)."""
+
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework_dataclasses.serializers import DataclassSerializer
+
+from apps.common.api.fields import AmountField, CurrencyField, LineField, TextField
+from apps.common.api.serializers import InputSerializer
+from apps.products.interface import Category, Image, StockLevel, StockMovement
+from apps.products.models import MAX_STOCK
+from apps.products.selection import Facets
+from apps.products.validators import MAX_TAG_LENGTH, MAX_TAGS, valid_attributes
+
+ORDERINGS = ("price", "-price", "name", "-name", "created_at", "-created_at")
+
+
+class ImageSchema(DataclassSerializer[Image]):
+    class Meta:
+        dataclass = Image
+
+
+class ProductInput(InputSerializer):
+    """A product as staff write it. What only the shop sets is known, so that a product that was read can be sent back,
+    and ignored.
+    """
+
+    name = LineField(max_length=200)
+    description = TextField(max_length=10_000, required=False, allow_blank=True)
+    price = AmountField()
+    currency = CurrencyField(required=False)
+    category = LineField(max_length=100, required=False, allow_blank=True, allow_null=True)
+    stock = serializers.IntegerField(min_value=0, max_value=MAX_STOCK, required=False)
+    sku = LineField(max_length=64, required=False, allow_blank=True, allow_null=True)
+    tags = serializers.ListField(child=LineField(max_length=MAX_TAG_LENGTH), max_length=MAX_TAGS, required=False)
+    attributes = serializers.DictField(validators=[valid_attributes], required=False)
+    active = serializers.BooleanField(required=False)
+    id = serializers.UUIDField(read_only=True)
+    category_id = serializers.UUIDField(read_only=True)
+    images = ImageSchema(many=True, read_only=True)
+    created_at = serializers.DateTimeField(read_only=True)
+    updated_at = serializers.DateTimeField(read_only=True)
+
+    def validate_category(self, category: str | None) -> str:
+        """Null and the empty text both mean: in no category."""
+        return category or ""
+
+    def validate_sku(self, sku: str | None) -> str | None:
+        """Null and the empty text both mean: the shop's choice."""
+        return sku or None
+
+
+class CategoryInput(InputSerializer):
+    name = LineField(max_length=100)
+    slug = serializers.SlugField(max_length=100, allow_unicode=True, required=False, allow_blank=True, allow_null=True)
+    parent_id = serializers.UUIDField(required=False, allow_null=True)
+    id = serializers.UUIDField(read_only=True)
+    created_at = serializers.DateTimeField(read_only=True)
+    updated_at = serializers.DateTimeField(read_only=True)
+
+    def validate_slug(self, slug: str | None) -> str | None:
+        """Null and the empty text both mean: the shop's choice."""
+        return slug or None
+
+
+class StockAdjustInput(InputSerializer):
+    """Either by how much stock changes, or what it is; and why."""
+
+    delta = serializers.IntegerField(min_value=-MAX_STOCK, max_value=MAX_STOCK, required=False)
+    on_hand = serializers.IntegerField(min_value=0, max_value=MAX_STOCK, required=False)
+    reason = LineField(max_length=200)
+
+    def validate_delta(self, delta: int) -> int:
+        if not delta:
+            raise serializers.ValidationError("A change of nothing is none.", code="zero")
+        return delta
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if ("delta" in attrs) == ("on_hand" in attrs):
+            raise serializers.ValidationError("Give either delta or on_hand.")
+        return attrs
+
+
+class QueryInput(InputSerializer):
+    """Query parameters. Unknown ones are ignored, as links grow them on their way; empty ones are absent."""
+
+    @classmethod
+    def read(cls, request: Request) -> dict[str, Any]:
+        known = cls().fields
+        serializer = cls(data={key: text for key, text in request.query_params.items() if text and key in known})
+        serializer.is_valid(raise_exception=True)
+        return dict(serializer.validated_data)
+
+
+class FiltersInput(QueryInput):
+    category = LineField(max_length=100, required=False, help_text="An id, a slug or a name; with all below it.")
+    min_price = AmountField(required=False)
+    max_price = AmountField(required=False)
+    tag = LineField(max_length=MAX_TAG_LENGTH, required=False)
+    in_stock = serializers.BooleanField(required=False)
+    active = serializers.BooleanField(required=False, help_text="For catalogue staff, who also see inactive products.")
+
+
+class ListInput(FiltersInput):
+    ordering = serializers.ChoiceField(choices=ORDERINGS, required=False, help_text="Newest first by default.")
+
+
+class SearchInput(FiltersInput):
+    q = serializers.CharField(max_length=200, default="", help_text="Words, or beginnings of words, in any order.")
+
+
+class CategoriesInput(QueryInput):
+    parent_id = serializers.UUIDField(required=False, help_text="Only the categories directly below this one.")
+
+
+class ProductSchema(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    description = serializers.CharField()
+    price = AmountField()
+    currency = serializers.CharField()
+    category = serializers.CharField(allow_null=True)
+    category_id = serializers.UUIDField(allow_null=True)
+    stock = serializers.IntegerField(help_text="What can be sold now: on hand less reserved.")
+    sku = serializers.CharField()
+    images = ImageSchema(many=True)
+    tags = serializers.ListField(child=serializers.CharField())
+    attributes = serializers.DictField()
+    active = serializers.BooleanField()
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+
+
+class FacetsSchema(DataclassSerializer[Facets]):
+    class Meta:
+        dataclass = Facets
+
+
+class SearchPageSchema(serializers.Serializer[Any]):
+    count = serializers.IntegerField()
+    next = serializers.URLField(allow_null=True)
+    previous = serializers.URLField(allow_null=True)
+    results = ProductSchema(many=True)
+    facets = FacetsSchema()
+
+
+class CategorySchema(DataclassSerializer[Category]):
+    class Meta:
+        dataclass = Category
+
+
+class StockLevelSchema(DataclassSerializer[StockLevel]):
+    available = serializers.IntegerField()
+
+    class Meta:
+        dataclass = StockLevel
+
+
+class StockMovementSchema(DataclassSerializer[StockMovement]):
+    class Meta:
+        dataclass = StockMovement

@@ -1,0 +1,332 @@
+"""The products service over REST."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import status
+from rest_framework.generics import GenericAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+from rest_framework.views import APIView
+
+from apps.common.api.paging import NewestFirst, PagePagination
+from apps.common.api.permissions import IsCatalogStaff, ReadOnlyOrCatalogStaff, has_role
+from apps.common.api.serializers import InputSerializer
+from apps.common.errors import InvalidInput, Problem
+from apps.products import models
+from apps.products.api import examples
+from apps.products.api.etags import is_fresh, revision_to_change
+from apps.products.api.representation import category_body, facets_body, level_body, movement_body, product_body
+from apps.products.api.serializers import (
+    CategoriesInput,
+    CategoryInput,
+    CategorySchema,
+    ListInput,
+    ProductInput,
+    ProductSchema,
+    SearchInput,
+    SearchPageSchema,
+    StockAdjustInput,
+    StockLevelSchema,
+    StockMovementSchema,
+)
+from apps.products.interface import NewProduct, Product, ProductChange
+from apps.products.search import Hits
+from apps.products.selection import Facets, Filters, count_facets, select_products
+from apps.products.services.catalogue import to_products
+from apps.products.services.categories import to_category
+from config import services
+
+# What PUT gives to the fields that it does not name. SKU, currency and activity stay: they are not a form's to forget.
+_PUT_DEFAULTS: dict[str, Any] = {"description": "", "category": "", "tags": (), "attributes": {}}
+_PAGE = [OpenApiParameter("page", int), OpenApiParameter("page_size", int, description="20 by default, at most 100.")]
+_IF_MATCH = OpenApiParameter(
+    "If-Match", str, OpenApiParameter.HEADER, description="An ETag; only its revision counts, so that sales do not."
+)
+_IF_NONE_MATCH = OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER)
+
+
+class StockNotEditable(InvalidInput):
+    """Stock changes by adjustments, which the ledger keeps."""
+
+    code = "stock_not_editable"
+
+
+class ProductsView(GenericAPIView[models.Product]):
+    """The catalogue."""
+
+    permission_classes = (ReadOnlyOrCatalogStaff,)
+    queryset = models.Product.objects.all()
+    pagination_class = PagePagination
+    serializer_class = ProductInput
+
+    @extend_schema(
+        tags=["products"],
+        summary="List products",
+        parameters=[ListInput],
+        responses=ProductSchema(many=True),
+        examples=[examples.PRODUCT],
+    )
+    def get(self, request: Request) -> Response:
+        query = ListInput.read(request)
+        ordering = query.pop("ordering", "-created_at")
+        # Ids are in the order of creation; they also keep rows that are equal otherwise in one order.
+        by = ["-id" if ordering == "-created_at" else ordering, "-id" if ordering[0] == "-" else "id"]
+        products = select_products(_filters(query, request)).order_by(*by).select_related("category")
+        return self.get_paginated_response(
+            [product_body(product, request) for product in to_products(self.paginate_queryset(products) or [])]
+        )
+
+    @extend_schema(
+        tags=["products"],
+        summary="Add a product",
+        request=ProductInput,
+        responses={201: ProductSchema},
+        examples=[examples.NEW_PRODUCT, examples.PRODUCT],
+    )
+    def post(self, request: Request) -> Response:
+        new = NewProduct(**_read(ProductInput, request))
+        product = services.products().create_product(new=new, actor_id=request.user.id)
+        response = _answer(product, request, status.HTTP_201_CREATED)
+        response["Location"] = reverse("product", args=[product.id], request=request)
+        return response
+
+
+class SearchView(GenericAPIView[models.Product]):
+    """Full-text search."""
+
+    permission_classes = (ReadOnlyOrCatalogStaff,)
+    queryset = models.Product.objects.all()
+    pagination_class = PagePagination
+    serializer_class = ProductInput
+
+    @extend_schema(
+        tags=["products"],
+        summary="Search products",
+        description="Best match first. The facets count all matches, not only those of the page; a price band holds "
+        "what costs at least `min` and less than `max`.",
+        parameters=[SearchInput, *_PAGE],
+        responses=SearchPageSchema,
+    )
+    def get(self, request: Request) -> Response:
+        query = SearchInput.read(request)
+        hits = Hits(query.pop("q"), select_products(_filters(query, request)))
+        products = _in_order(self.paginate_queryset(hits) or [])  # type: ignore[arg-type] # a paginator counts and slices
+        response = self.get_paginated_response([product_body(product, request) for product in products])
+        facets = count_facets(hits.matching) if hits.count() else Facets((), (), ())
+        response.data["facets"] = facets_body(facets)
+        return response
+
+
+class ProductView(APIView):
+    """One product."""
+
+    permission_classes = (ReadOnlyOrCatalogStaff,)
+
+    @extend_schema(
+        tags=["products"],
+        summary="Get a product",
+        parameters=[_IF_NONE_MATCH],
+        responses={200: ProductSchema, 304: None},
+        examples=[examples.PRODUCT],
+    )
+    def get(self, request: Request, product_id: UUID) -> Response:
+        product = services.products().get_product(product_id=product_id, include_inactive=_is_staff(request))
+        if is_fresh(request, product):
+            return Response(status=status.HTTP_304_NOT_MODIFIED, headers=_cache_headers(product))
+        return _answer(product, request)
+
+    @extend_schema(
+        tags=["products"],
+        summary="Replace a product",
+        description="Fields that are left out get their defaults, except `sku`, `currency` and `active`, which stay.",
+        parameters=[_IF_MATCH],
+        request=ProductInput,
+        responses=ProductSchema,
+        examples=[examples.PRODUCT],
+    )
+    def put(self, request: Request, product_id: UUID) -> Response:
+        return self._update(request, product_id, {**_PUT_DEFAULTS, **_read(ProductInput, request)})
+
+    @extend_schema(
+        tags=["products"],
+        summary="Change a product",
+        parameters=[_IF_MATCH],
+        request=ProductInput,
+        responses=ProductSchema,
+        examples=[examples.PRODUCT_CHANGE, examples.PRODUCT],
+    )
+    def patch(self, request: Request, product_id: UUID) -> Response:
+        return self._update(request, product_id, _read(ProductInput, request, partial=True))
+
+    @extend_schema(tags=["products"], summary="Delete a product", parameters=[_IF_MATCH], responses={204: None})
+    def delete(self, request: Request, product_id: UUID) -> Response:
+        revision = revision_to_change(request, product_id)
+        services.products().delete_product(product_id=product_id, if_revision=revision)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    def _update(self, request: Request, product_id: UUID, data: dict[str, Any]) -> Response:
+        revision = revision_to_change(request, product_id)
+        stock = data.pop("stock", None)
+        if stock is not None and stock != services.products().get_stock(product_id=product_id).available:
+            raise StockNotEditable(Problem(f"Stock changes by POST {request.path}/stock/adjust.", attr="stock"))
+        product = services.products().update_product(
+            product_id=product_id, change=ProductChange(**data), if_revision=revision
+        )
+        return _answer(product, request)
+
+
+class StockView(APIView):
+    """What is on hand, and what of it is reserved."""
+
+    permission_classes = (IsCatalogStaff,)
+
+    @extend_schema(
+        tags=["stock"], summary="Get a product's stock", responses=StockLevelSchema, examples=[examples.LEVEL]
+    )
+    def get(self, request: Request, product_id: UUID) -> Response:
+        return Response(level_body(services.products().get_stock(product_id=product_id)))
+
+
+class StockAdjustView(APIView):
+    """Deliveries, losses and counts."""
+
+    permission_classes = (IsCatalogStaff,)
+
+    @extend_schema(
+        tags=["stock"],
+        summary="Adjust a product's stock",
+        request=StockAdjustInput,
+        responses=StockLevelSchema,
+        examples=[examples.DELIVERY, examples.COUNT, examples.LEVEL],
+    )
+    def post(self, request: Request, product_id: UUID) -> Response:
+        adjustment = _read(StockAdjustInput, request)
+        level = services.products().adjust_stock(product_id=product_id, actor_id=request.user.id, **adjustment)
+        return Response(level_body(level))
+
+
+class StockMovementsView(GenericAPIView[models.StockMovement]):
+    """The ledger."""
+
+    permission_classes = (IsCatalogStaff,)
+    queryset = models.StockMovement.objects.all()
+    pagination_class = NewestFirst
+    serializer_class = StockMovementSchema
+
+    @extend_schema(tags=["stock"], summary="List a product's stock movements", responses=StockMovementSchema(many=True))
+    def get(self, request: Request, product_id: UUID) -> Response:
+        services.products().get_stock(product_id=product_id)
+        ledger = models.StockMovement.objects.filter(product_id=product_id)
+        return self.get_paginated_response([movement_body(row) for row in self.paginate_queryset(ledger) or []])
+
+
+class CategoriesView(GenericAPIView[models.Category]):
+    """The category tree."""
+
+    permission_classes = (ReadOnlyOrCatalogStaff,)
+    queryset = models.Category.objects.all()
+    pagination_class = PagePagination
+    serializer_class = CategoryInput
+
+    @extend_schema(
+        tags=["categories"],
+        summary="List categories",
+        parameters=[CategoriesInput],
+        responses=CategorySchema(many=True),
+        examples=[examples.CATEGORY],
+    )
+    def get(self, request: Request) -> Response:
+        categories: QuerySet[models.Category] = models.Category.objects.filter(**CategoriesInput.read(request))
+        page = self.paginate_queryset(categories) or []
+        return self.get_paginated_response([category_body(to_category(row)) for row in page])
+
+    @extend_schema(
+        tags=["categories"],
+        summary="Add a category",
+        request=CategoryInput,
+        responses={201: CategorySchema},
+        examples=[examples.NEW_CATEGORY, examples.CATEGORY],
+    )
+    def post(self, request: Request) -> Response:
+        category = services.products().create_category(**_read(CategoryInput, request))
+        location = reverse("category", args=[category.id], request=request)
+        return Response(category_body(category), status=status.HTTP_201_CREATED, headers={"Location": location})
+
+
+class CategoryView(APIView):
+    """One category."""
+
+    permission_classes = (ReadOnlyOrCatalogStaff,)
+
+    @extend_schema(
+        tags=["categories"], summary="Get a category", responses=CategorySchema, examples=[examples.CATEGORY]
+    )
+    def get(self, request: Request, category_id: UUID) -> Response:
+        return Response(category_body(services.products().get_category(category_id=category_id)))
+
+    @extend_schema(
+        tags=["categories"],
+        summary="Replace a category",
+        description="Without `parent_id` it moves to the top; without `slug` it keeps its own.",
+        request=CategoryInput,
+        responses=CategorySchema,
+        examples=[examples.NEW_CATEGORY, examples.CATEGORY],
+    )
+    def put(self, request: Request, category_id: UUID) -> Response:
+        return self._update(category_id, {"parent_id": None, **_read(CategoryInput, request)})
+
+    @extend_schema(
+        tags=["categories"],
+        summary="Change a category",
+        request=CategoryInput,
+        responses=CategorySchema,
+        examples=[examples.CATEGORY],
+    )
+    def patch(self, request: Request, category_id: UUID) -> Response:
+        return self._update(category_id, _read(CategoryInput, request, partial=True))
+
+    @extend_schema(tags=["categories"], summary="Delete a category", responses={204: None})
+    def delete(self, request: Request, category_id: UUID) -> Response:
+        services.products().delete_category(category_id=category_id)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    def _update(self, category_id: UUID, data: dict[str, Any]) -> Response:
+        category = services.products().update_category(category_id=category_id, move="parent_id" in data, **data)
+        return Response(category_body(category))
+
+
+def _read(kind: type[InputSerializer], request: Request, *, partial: bool = False) -> dict[str, Any]:
+    serializer = kind(data=request.data, partial=partial)
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)
+
+
+def _filters(query: dict[str, Any], request: Request) -> Filters:
+    """The filters of a query. Only staff see what is inactive."""
+    active = query.pop("active", None)
+    return Filters(**query, active=active if _is_staff(request) else True)
+
+
+def _in_order(product_ids: Sequence[UUID]) -> list[Product]:
+    """The products with these ids, in this order; one that was deleted meanwhile is left out."""
+    rows = models.Product.objects.filter(pk__in=product_ids).select_related("category")
+    products = {product.id: product for product in to_products(rows)}
+    return [products[key] for key in product_ids if key in products]
+
+
+def _is_staff(request: Request) -> bool:
+    return has_role(request.user, IsCatalogStaff.role)
+
+
+def _cache_headers(product: Product) -> dict[str, str]:
+    """A cache may keep the answer, but asks before each use: stock changes at any time."""
+    return {"ETag": product.etag, "Cache-Control": "no-cache"}
+
+
+def _answer(product: Product, request: Request, code: int = status.HTTP_200_OK) -> Response:
+    return Response(product_body(product, request), status=code, headers=_cache_headers(product))

@@ -1,0 +1,190 @@
+"""Search: the same on every database."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.core.management import call_command
+
+from apps.common.databases import alias_of
+from apps.products import models
+from apps.products.interface import ProductChange
+from apps.products.search import MAX_QUERY_TOKENS, Hits, normalise
+from apps.products.selection import Filters, PriceBand, TagCount, count_facets, select_products
+from apps.products.services import LocalProductService
+from apps.products.tests.factories import make_category, make_product
+
+service = LocalProductService()
+
+
+def found(text: str, **filters: object) -> list[UUID]:
+    return Hits(text, select_products(Filters(**filters)))[0:100]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("Café CRÈME", ["cafe", "creme"]),
+        ("Straße", ["strasse"]),
+        ("智能手机", ["智能", "能手", "手机", "机"]),
+        ("机", ["机"]),
+        ("iPhone手机壳2", ["iphone", "手机", "机壳", "壳", "2"]),
+        ("ＡＢＣ ﬁ ①", ["abc", "fi", "1"]),
+        ("Łódź İstanbul smørbrød", ["lodz", "istanbul", "smorbrod"]),
+        ("a_b-c.d'e\"f\0g", ["a", "b", "c", "d", "e", "f", "g"]),
+        ("ガラス", ["カラ", "ラス", "ス"]),
+        ("Привет", ["привет"]),
+        ("x" * 100, ["x" * 64]),
+        (" \n!?*:()\"'", []),
+    ],
+)
+def test_normalise(text: str, tokens: list[str]) -> None:
+    assert normalise(text) == tokens
+
+
+@pytest.mark.django_db
+class TestFinding:
+    @pytest.mark.parametrize(
+        ("name", "query"),
+        [
+            ("智能手机", "手机"),
+            ("智能手机", "智能手机"),
+            ("智能手机", "能"),
+            ("智能手机", "机"),
+            ("Café crème", "cafe"),
+            ("Café crème", "creme cafe"),
+            ("Café crème", "CRÈ"),
+            ("Straße", "STRASSE"),
+            ("Strasse", "straße"),
+            ("USB-C cable 2m", "usb c CABLE"),
+            ("Plan 1e5 007 v2.0", "1e"),
+            ("Plan 1e5 007 v2.0", "007 0"),
+            ("𠮷野家", "野家"),
+            ("한국어 사전", "한국"),
+            ("हिन्दी किताब", "किताब"),
+            ("ᎠᏂ ꭰ", "Ꭰ"),
+        ],
+    )
+    def test_finds(self, name: str, query: str) -> None:
+        product = make_product(name=name)
+        make_product(name="Something else")
+
+        assert found(query) == [product.id]
+
+    @pytest.mark.parametrize("query", ["手能", "afe", "cafe tea", "手机壳", "机手"])
+    def test_does_not_find(self, query: str) -> None:
+        make_product(name="智能手机 cafe")
+
+        assert found(query) == []
+
+    def test_looks_into_sku_description_tags_and_category(self) -> None:
+        product = make_product(sku="X-900", description="Two\nlines", tags=["Ünique"], category="Gärten")
+
+        for query in ("900", "lines two", "unique", "garten x"):
+            assert found(query) == [product.id]
+
+    @pytest.mark.parametrize("query", ["", "  ", "\"'*()", "\0", "&|!:<->", "_", "\u200b"])
+    def test_a_query_without_a_word_finds_nothing(self, query: str) -> None:
+        make_product()
+
+        assert found(query) == []
+        assert Hits(query, select_products(Filters())).count() == 0
+
+    @pytest.mark.parametrize(
+        "noise",
+        ['"', "'", "*", "^", ":", "(", ")", "{", "}", "+", "-", "&", "|", "!", "\\", ";", "--", "%", "%(", "<->"],
+    )
+    def test_nothing_typed_is_syntax(self, noise: str) -> None:
+        product = make_product(name="Lamp near and or not s")
+
+        for query in (f"lamp{noise}", f"{noise}lamp", f"lamp {noise} near", f"lamp NEAR{noise}OR AND NOT"):
+            assert found(query) == [product.id]
+
+    def test_the_number_of_words_is_bounded(self) -> None:
+        product = make_product(name=" ".join(f"w{n}" for n in range(30)))
+        wanted = " ".join(f"w{n}" for n in range(MAX_QUERY_TOKENS))
+
+        assert found(f"{wanted} absent") == [product.id]
+
+    def test_the_title_counts_most_and_ties_go_by_id(self) -> None:
+        low = make_product(name="Thing", description="lamp")
+        high = make_product(name="Lamp")
+        twins = [make_product(name="Other", description="lamp thing", sku=f"S{n}") for n in range(2)]
+
+        assert found("lamp")[0] == high.id
+        assert found("thing")[0] == low.id
+        assert [key for key in found("lamp thing") if key != low.id] == [twin.id for twin in twins]
+
+    def test_pages_do_not_overlap(self) -> None:
+        products = [make_product(name="Lamp", sku=f"S{n}") for n in range(5)]
+        hits = Hits("lamp", select_products(Filters()))
+
+        assert [hits[0:2], hits[2:4], hits[4:6]] == [
+            [product.id for product in products[start : start + 2]] for start in (0, 2, 4)
+        ]
+
+    def test_follows_every_change(self) -> None:
+        product = make_product(name="Lamp", sku="X-1")
+        service.update_product(product_id=product.id, change=ProductChange(name="Chair"))
+        assert (found("lamp"), found("chair")) == ([], [product.id])
+
+        service.update_product(product_id=product.id, change=ProductChange(active=False))
+        assert (found("chair"), found("chair", active=None)) == ([], [product.id])
+
+        service.delete_product(product_id=product.id)
+        assert found("chair", active=None) == []
+
+    def test_filters_narrow_it(self) -> None:
+        parent = make_category(name="Home")
+        make_category(name="Lights", parent_id=parent.id)
+        lamp = make_product(name="Lamp", category="Lights", price=Decimal(20), tags=["warm"], stock=0)
+        make_product(name="Lamp", price=Decimal(30), stock=1)
+
+        narrow: list[dict[str, object]] = [
+            {"category": "home"},
+            {"tag": "warm"},
+            {"max_price": Decimal(20)},
+            {"in_stock": False},
+        ]
+        for filters in narrow:
+            assert found("lamp", **filters) == [lamp.id]
+        assert found("lamp", category="nowhere") == []
+
+
+@pytest.mark.django_db
+class TestFacets:
+    def test_counts(self, django_assert_num_queries: Callable[..., Any]) -> None:
+        for price, tags, category in (("5", ["a", "b"], "Lights"), ("10", ["a"], "Lights"), ("2000", ["a"], "Chairs")):
+            make_product(name="Lamp", price=Decimal(price), tags=tags, category=category)
+        make_product(name="Lamp", price=Decimal(1))
+        make_product(name="Other", tags=["c"])
+
+        with django_assert_num_queries(3, using=alias_of("products")):
+            facets = count_facets(Hits("lamp", select_products(Filters())).matching)
+
+        assert [(each.name, each.slug, each.count) for each in facets.categories] == [
+            ("Lights", "lights", 2),
+            ("Chairs", "chairs", 1),
+        ]
+        assert facets.tags == [TagCount("a", 3), TagCount("b", 1)]
+        assert facets.price_bands == [
+            PriceBand(Decimal(0), Decimal(10), 2),
+            PriceBand(Decimal(10), Decimal(25), 1),
+            PriceBand(Decimal(1000), None, 1),
+        ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_index_can_be_taken_away_and_made_again() -> None:
+    alias = alias_of("products")
+    call_command("migrate", "products", "0001", database=alias, verbosity=0)
+    try:
+        product = make_product(name="Lamp")
+    finally:
+        call_command("migrate", "products", database=alias, verbosity=0)
+
+    assert found("lamp") == [product.id]
+    models.SearchEntry.objects.all().delete()
+    assert found("lamp") == []

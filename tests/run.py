@@ -1,0 +1,151 @@
+"""`make test`: the suite in four layouts of databases, each against its own empty stores.
+
+SQLite and PostgreSQL, with one database for all services and with one per service. Arguments go to pytest. Nothing of
+the developer's own shop is touched: variables of the shop are dropped and `DATA_DIR` is a temporary folder.
+"""
+
+import os
+import secrets
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from argparse import ArgumentParser
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from tests import services
+
+SERVICES = ("users", "products", "orders")
+# What a shell may have set for a shop of its own.
+SHOP_VARIABLES = """
+ALLOWED_HOSTS BIND BROKER_URL CORS_ALLOWED_ORIGINS CURRENCY DATABASE_URL DATA_DIR DEBUG DEFAULT_FROM_EMAIL
+DJANGO_SETTINGS_MODULE EMAIL_URL JWT_AUDIENCE JWT_EXPIRES_IN JWT_ISSUER JWT_PRIVATE_KEY JWT_PUBLIC_KEYS
+JWT_REFRESH_IN LOG_FORMAT LOG_LEVEL LOW_STOCK_THRESHOLD ORDERS_DATABASE_URL PASSWORD_POLICY PAYMENT_PROVIDER PORT
+PRODUCTS_DATABASE_URL QUEUE_PREFIX RATE_LIMITS REDIS_URL RESERVATION_TTL SECRET_KEY STAFF_EMAIL TRUSTED_PROXIES
+USERS_DATABASE_URL WEB_THREADS WEB_WORKERS
+"""
+MOST_PROCESSES = 8
+NO_TESTS_COLLECTED = 5
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the services keep their data, and which tests do not depend on that and run elsewhere."""
+
+    name: str
+    databases: Mapping[str, str]
+    leave_out: str
+
+    @property
+    def is_postgres(self) -> bool:
+        return any(url.startswith("postgres") for url in self.databases.values())
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a layout."""
+
+    layout: str
+    verdict: str
+    is_failure: bool
+
+
+def main() -> int:
+    parser = ArgumentParser(prog="python -m tests.run", description=__doc__, add_help=False)
+    parser.add_argument("-m", dest="marks", default="")
+    options, arguments = parser.parse_known_args()
+    run_id = f"cartwright_{secrets.token_hex(4)}"
+    postgres_error = services.postgres_error()
+    outcomes = []
+    try:
+        with tempfile.TemporaryDirectory(prefix="cartwright-test-") as folder:
+            for layout in _layouts(Path(folder), run_id):
+                print(f"\n=== {layout.name} ".ljust(100, "="), flush=True)
+                if layout.is_postgres and postgres_error:
+                    outcomes.append(_skip(layout))
+                else:
+                    outcomes.append(_run(layout, Path(folder), options.marks, arguments))
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return 130
+    finally:
+        if not postgres_error:
+            services.drop_postgres_databases(f"test_{run_id}")
+    print("\n=== Summary ".ljust(101, "="))
+    for outcome in outcomes:
+        print(f"{outcome.layout:<36} {outcome.verdict}")
+    return 1 if any(outcome.is_failure for outcome in outcomes) else 0
+
+
+def _layouts(folder: Path, run_id: str) -> Iterator[Layout]:
+    """The four. pytest makes the databases itself, as `test_` and the name."""
+    yield Layout("SQLite, one database", {}, "")
+    yield Layout(
+        "SQLite, one database per service",
+        {f"{service.upper()}_DATABASE_URL": f"sqlite:///{folder / service}.sqlite3" for service in SERVICES},
+        "not e2e and not once",
+    )
+    yield Layout("PostgreSQL, one database", {"DATABASE_URL": _hasty(run_id)}, "not once")
+    yield Layout(
+        "PostgreSQL, one database per service",
+        {f"{s.upper()}_DATABASE_URL": _hasty(f"{run_id}_{s}") for s in SERVICES},
+        "not e2e and not once",
+    )
+
+
+def _hasty(database: str) -> str:
+    """A database that does not wait for the disk at each commit: a third faster, and no test stops the server."""
+    url = services.postgres_url(database)
+    return f"{url}{'&' if '?' in url else '?'}options=-c%20synchronous_commit%3Doff"
+
+
+def _run(layout: Layout, folder: Path, marks: str, arguments: Sequence[str]) -> Outcome:
+    data_dir = Path(tempfile.mkdtemp(dir=folder))
+    report = data_dir / "report.xml"
+    expression = " and ".join(f"({part})" for part in (marks, layout.leave_out) if part)
+    processes = min(os.cpu_count() or 1, MOST_PROCESSES)
+    command = [sys.executable, "-m", "pytest", "-q", "-n", str(processes), "--dist", "loadfile"]
+    command += [f"--junitxml={report}", *(["-m", expression] if expression else []), *arguments]
+    print(shlex.join(["pytest", *command[3:]]), flush=True)
+    environment = {name: value for name, value in os.environ.items() if name not in SHOP_VARIABLES.split()}
+    start = time.monotonic()
+    status = subprocess.call(command, env={**environment, **layout.databases, "DATA_DIR": str(data_dir)})
+    seconds = time.monotonic() - start
+    if status == NO_TESTS_COLLECTED:
+        return Outcome(layout.name, "no such tests", is_failure=False)
+    verdict = "ok" if status == 0 else f"FAILED (pytest exit {status})"
+    return Outcome(layout.name, f"{verdict}: {_counts(report)} in {seconds:.0f} s", is_failure=status != 0)
+
+
+def _counts(report: Path) -> str:
+    """What pytest's report says, in words."""
+    if not report.exists():
+        return "no report"
+    suite = ET.parse(report).getroot().find("testsuite")  # noqa: S314 - written by pytest a moment ago
+    if suite is None:
+        return "no report"
+    count = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")}
+    passed = count["tests"] - count["failures"] - count["errors"] - count["skipped"]
+    others = [f"{number} {name}" for name, number in count.items() if name != "tests" and number]
+    return ", ".join([f"{passed} passed", *others])
+
+
+def _skip(layout: Layout) -> Outcome:
+    print(
+        f"SKIPPED: no PostgreSQL server answers at {_without_password(services.POSTGRES_URL)}.\n"
+        "Set TEST_POSTGRES_URL to a server where the user may create databases, for example after\n"
+        "    docker run --rm -d -p 5432:5432 -e POSTGRES_HOST_AUTH_METHOD=trust postgres:16"
+    )
+    return Outcome(layout.name, "SKIPPED: no PostgreSQL server (TEST_POSTGRES_URL)", is_failure=services.is_ci())
+
+
+def _without_password(url: str) -> str:
+    return f"postgres://…@{url.rpartition('@')[2]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

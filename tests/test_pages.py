@@ -1,0 +1,300 @@
+"""The addresses that belong to no app, and answers when something goes wrong."""
+
+import json
+import re
+import threading
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.db import connections
+from django.db.migrations.recorder import MigrationRecorder
+from django.db.utils import OperationalError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.test import Client
+from django.urls import path
+from pytest_django.fixtures import Settings
+
+from config import readiness, urls, views
+from tests.services import needs_rabbitmq, needs_redis
+
+BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+REQUEST_ID = re.compile("[0-9a-f]{32}")
+RAISED = {
+    "error": RuntimeError("inner secret"),
+    "missing": Http404("inner secret"),
+    "denied": PermissionDenied("inner secret"),
+    "suspicious": SuspiciousOperation("inner secret"),
+}
+
+
+def fail(request: HttpRequest, kind: str) -> HttpResponse:
+    raise RAISED[kind]
+
+
+urlpatterns = [path("api/fail/<kind>", fail), path("fail/<kind>", fail), *urls.urlpatterns]
+handler400, handler403, handler404, handler500 = views.bad_request, views.forbidden, views.not_found, views.server_error
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client(raise_request_exception=False)
+
+
+@pytest.fixture
+def failing(settings: Settings) -> None:
+    """Addresses that raise."""
+    settings.ROOT_URLCONF = __name__
+
+
+def error(kind: str, code: str, detail: str) -> dict[str, Any]:
+    return {"type": kind, "errors": [{"code": code, "detail": detail, "attr": None}]}
+
+
+NOT_FOUND = error("client_error", "not_found", "There is nothing at this address.")
+
+
+def test_the_landing_page_says_where_everything_is(client: Client) -> None:
+    page = client.get("/").content.decode()
+
+    for address in ("/api/docs/", "/api/schema/", "/api/v1/products", "/admin/", "/health", "/ready"):
+        assert f'href="{address}"' in page
+    assert "cartwright-demo" not in page
+
+
+def test_in_development_the_landing_page_has_log_ins_and_a_quick_start(client: Client, settings: Settings) -> None:
+    settings.DEBUG = True
+
+    page = client.get("/").content.decode()
+
+    assert "catalog@example.com" in page
+    assert "cartwright-demo" in page
+    assert "API=http://testserver/api/v1" in page
+
+
+def test_every_address_of_the_landing_page_answers(client: Client, db: None) -> None:
+    links = re.findall(r'href="(/[^"]*)"', client.get("/").content.decode())
+
+    assert {link: client.get(link, headers=BROWSER, follow=True).status_code for link in links} == dict.fromkeys(
+        links, 200
+    )
+
+
+@pytest.mark.parametrize(("address", "home"), [("/admin", "/admin/"), ("/api/docs", "/api/docs/")])
+def test_a_forgotten_slash(client: Client, address: str, home: str) -> None:
+    response = client.get(address)
+
+    assert (response.status_code, response["Location"]) == (302, home)
+
+
+def test_health(client: Client) -> None:
+    response = client.get("/health")
+
+    assert response.status_code == 200
+    assert response.json() == {"status": "ok"}
+    assert "no-store" in response["Cache-Control"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_ready(client: Client) -> None:
+    response = client.get("/ready")
+
+    databases = {"users_database": "ok", "products_database": "ok", "orders_database": "ok"}
+    assert response.json() == {"status": "ok", "checks": databases}
+    assert response.status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_not_ready_while_migrations_are_pending(client: Client, settings: Settings) -> None:
+    alias = settings.SERVICE_DATABASES["orders"]
+    applied = MigrationRecorder(connections[alias])
+    applied.record_unapplied("orders", "0001_initial")
+    try:
+        response = client.get("/ready")
+    finally:
+        applied.record_applied("orders", "0001_initial")
+
+    assert response.status_code == 503
+    assert response.json()["status"] == "unavailable"
+    assert response.json()["checks"]["orders_database"] == "migrations pending"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_not_ready_without_a_database(client: Client) -> None:
+    with mock.patch.object(readiness, "MigrationExecutor", side_effect=OperationalError("password of secret is wrong")):
+        response = client.get("/ready")
+
+    databases = dict.fromkeys(("users_database", "products_database", "orders_database"), "unavailable")
+    assert response.status_code == 503
+    assert response.json() == {"status": "unavailable", "checks": databases}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_readiness_does_not_wait_for_what_hangs(client: Client) -> None:
+    release = threading.Event()
+    with (
+        mock.patch.object(readiness, "_SECONDS", 0.2),
+        mock.patch.object(readiness, "_database", side_effect=lambda _: release.wait(10)),
+    ):
+        response = client.get("/ready")
+    release.set()
+
+    assert response.status_code == 503
+    assert response.json()["checks"]["users_database"] == "no answer in time"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_ready_with_cache_and_broker(client: Client, settings: Settings) -> None:
+    settings.REDIS_URL = needs_redis()
+    settings.BROKER_URL = needs_rabbitmq()
+
+    checks = client.get("/ready").json()["checks"]
+
+    assert (checks["cache"], checks["broker"]) == ("ok", "ok")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("broker", ["redis://:secret@127.0.0.1:1/0", "amqp://guest:secret@127.0.0.1:1//"])
+def test_not_ready_without_cache_and_broker(client: Client, settings: Settings, broker: str) -> None:
+    settings.REDIS_URL = "redis://:secret@127.0.0.1:1/0"
+    settings.BROKER_URL = broker
+
+    response = client.get("/ready")
+
+    assert response.status_code == 503
+    assert response.json()["checks"]["cache"] == "unavailable"
+    assert response.json()["checks"]["broker"] == "unavailable"
+    assert "secret" not in response.content.decode()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_an_unknown_address_of_the_api(method: str) -> None:
+    client = Client(enforce_csrf_checks=True)
+
+    response = client.generic(method, "/api/v1/nothing", headers=BROWSER)
+
+    assert response.status_code == 404
+    assert response.json() == NOT_FOUND
+    assert REQUEST_ID.fullmatch(response["X-Request-ID"])
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_an_unknown_page_is_a_page_for_people_and_json_for_programs(
+    client: Client, settings: Settings, debug: bool
+) -> None:
+    settings.DEBUG = debug
+
+    page = client.get("/nothing", headers=BROWSER)
+    answer = client.get("/nothing", headers={"accept": "application/json"})
+
+    assert page.status_code == answer.status_code == 404
+    assert page["Content-Type"] == "text/html; charset=utf-8"
+    assert "There is nothing at this address." in page.content.decode()
+    assert answer.json() == NOT_FOUND
+
+
+@pytest.mark.parametrize("debug", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "status", "expected"),
+    [
+        ("error", 500, error("server_error", "error", "Something went wrong on our side. It has been noted.")),
+        ("missing", 404, NOT_FOUND),
+        ("denied", 403, error("client_error", "permission_denied", "You may not do this.")),
+        ("suspicious", 400, error("client_error", "bad_request", "The request cannot be understood.")),
+    ],
+)
+@pytest.mark.usefixtures("failing")
+def test_what_a_view_raises_below_api(
+    client: Client, settings: Settings, kind: str, status: int, expected: dict[str, Any], debug: bool
+) -> None:
+    settings.DEBUG = debug
+
+    response = client.get(f"/api/fail/{kind}", headers=BROWSER)
+
+    assert response.status_code == status
+    assert response.json() == expected
+    assert REQUEST_ID.fullmatch(response["X-Request-ID"])
+
+
+@pytest.mark.usefixtures("failing")
+def test_an_error_below_api_is_logged_with_its_traceback(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    client.get("/api/fail/error")
+
+    records = [record for record in caplog.records if record.name == "django.request"]
+    assert [(record.levelname, record.exc_info is not None) for record in records] == [("ERROR", True)]
+
+
+@pytest.mark.usefixtures("failing")
+def test_an_error_elsewhere_is_a_page_for_people(client: Client) -> None:
+    response = client.get("/fail/error", headers=BROWSER)
+
+    assert response.status_code == 500
+    assert "Something went wrong on our side." in response.content.decode()
+    assert "secret" not in response.content.decode()
+    assert REQUEST_ID.fullmatch(response["X-Request-ID"])
+
+
+def test_an_unknown_host(client: Client) -> None:
+    response = client.get("/api/v1/products", headers={"host": "evil.example.com"})
+
+    assert response.status_code == 400
+    assert response.json()["errors"][0]["code"] == "invalid_host"
+    assert REQUEST_ID.fullmatch(response["X-Request-ID"])
+
+
+@pytest.mark.parametrize("address", ["/api/v1/products?q=%00", "/api/v1/products/%00", "/health?x=%00"])
+def test_a_null_character(client: Client, address: str) -> None:
+    response = client.get(address)
+
+    assert response.status_code == 400
+    assert response.json()["errors"][0]["code"] == "null_character"
+    assert REQUEST_ID.fullmatch(response["X-Request-ID"])
+
+
+def test_a_body_that_is_too_large(client: Client, settings: Settings) -> None:
+    content = json.dumps("x" * settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+
+    response = client.post("/api/v1/users/login", content, content_type="application/json")
+
+    assert response.status_code == 413
+    assert response.json()["errors"][0]["code"] == "request_too_large"
+    assert REQUEST_ID.fullmatch(response["X-Request-ID"])
+
+
+def test_a_method_that_is_not_allowed(client: Client) -> None:
+    for address in ("/health", "/api/v1/users/login"):
+        response = client.put(address)
+
+        assert response.status_code == 405
+        assert REQUEST_ID.fullmatch(response["X-Request-ID"])
+
+
+def test_a_request_id_is_handed_through(client: Client) -> None:
+    response = client.get("/health", headers={"x-request-id": "0123456789abcdef0123456789abcdef"})
+
+    assert response["X-Request-ID"] == "0123456789abcdef0123456789abcdef"
+
+
+@pytest.mark.parametrize("forged", ["x", "a\\nb", "'; DROP TABLE", "0" * 5000])
+def test_a_forged_request_id_is_replaced(client: Client, forged: str) -> None:
+    response = client.get("/health", headers={"x-request-id": forged})
+
+    assert REQUEST_ID.fullmatch(response["X-Request-ID"])
+    assert response["X-Request-ID"] != forged
+
+
+def test_media(client: Client, settings: Settings, tmp_path: Path) -> None:
+    settings.MEDIA_ROOT = tmp_path / "media"
+    (tmp_path / "media").mkdir()
+    (tmp_path / "media" / "a.svg").write_text("<svg/>")
+    (tmp_path / "secret").write_text("secret")
+
+    response = client.get("/media/a.svg")
+
+    assert response.getvalue() == b"<svg/>"
+    assert response["Content-Security-Policy"] == "default-src 'none'; sandbox"
+    assert response["X-Content-Type-Options"] == "nosniff"
+    for address in ("", "missing", "../secret", "%2e%2e/secret", "..%2fsecret", "x" * 5000):
+        assert client.get(f"/media/{address}").status_code in {400, 404}

@@ -1,0 +1,277 @@
+"""Settings from the environment: good values work, bad ones are one clear line, and production takes no shortcuts."""
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from django.core.exceptions import ImproperlyConfigured
+
+from config import databases, env, keys
+from tests.run import SHOP_VARIABLES
+
+ROOT = Path(__file__).parents[1]
+
+
+def pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+
+
+RSA_KEY = pem(rsa.generate_private_key(public_exponent=65537, key_size=2048))
+SHORT_KEY = pem(rsa.generate_private_key(public_exponent=65537, key_size=1024))  # noqa: S505 - to be refused
+ELLIPTIC_KEY = pem(ec.generate_private_key(ec.SECP256R1()))
+PRODUCTION = {
+    "DEBUG": "off",
+    "SECRET_KEY": "$5z+Qm0K!t=x7Wc9#uGdR2vLh4nYb6PjEaSfTi8oZkVxCqXw1B",
+    "ALLOWED_HOSTS": "shop.example.com",
+    "JWT_PRIVATE_KEY": RSA_KEY.replace("\n", "\\n"),
+}
+
+
+def manage(tmp_path: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name not in SHOP_VARIABLES.split()}
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        env={**environment, "DATA_DIR": str(tmp_path), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for many tests: making a key takes a while."""
+    return tmp_path_factory.mktemp("data")
+
+
+def assert_one_clear_line(result: subprocess.CompletedProcess[str], variable: str) -> None:
+    assert result.returncode != 0
+    assert result.stdout == ""
+    assert result.stderr.startswith("cartwright: ")
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert variable in result.stderr
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ALLOWED_HOSTS", "https://shop.example.com"),
+        ("BIND", "everywhere"),
+        ("BROKER_URL", "kafka://localhost"),
+        ("BROKER_URL", "amqp://guest:secret@localhost:port//"),
+        ("CORS_ALLOWED_ORIGINS", "shop.example.com"),
+        ("CORS_ALLOWED_ORIGINS", "https://shop.example.com/"),
+        ("CURRENCY", "DOLLAR"),
+        ("DATABASE_URL", "mysql://localhost/shop"),
+        ("DATABASE_URL", "postgres"),
+        ("DATABASE_URL", "postgres://user:secret@localhost:port/shop"),
+        ("DATABASE_URL", "postgres://user:secret@localhost"),
+        ("DATABASE_URL", "postgres://[::1/shop"),
+        ("DATABASE_URL", "sqlite://:memory:"),
+        ("DATABASE_URL", "sqlite:///"),
+        ("DATABASE_URL", "sqlite://folder/file.sqlite3"),
+        ("ORDERS_DATABASE_URL", "sqlite:///:memory:"),
+        ("DATA_DIR", "/dev/null/shop"),
+        ("DEBUG", "maybe"),
+        ("EMAIL_URL", "smtp://localhost:port"),
+        ("EMAIL_URL", "smtp"),
+        ("JWT_EXPIRES_IN", "soon"),
+        ("JWT_EXPIRES_IN", "15"),
+        ("JWT_REFRESH_IN", "99999999999d"),
+        ("JWT_PRIVATE_KEY", "garbage"),
+        ("JWT_PRIVATE_KEY", SHORT_KEY),
+        ("JWT_PRIVATE_KEY", ELLIPTIC_KEY),
+        ("JWT_PUBLIC_KEYS", "garbage"),
+        ("LOG_FORMAT", "xml"),
+        ("LOG_LEVEL", "loud"),
+        ("LOW_STOCK_THRESHOLD", "-1"),
+        ("PASSWORD_POLICY", "none"),
+        ("PAYMENT_PROVIDER", "cash"),
+        ("PORT", "abc"),
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("RATE_LIMITS", "few"),
+        ("REDIS_URL", "localhost"),
+        ("REDIS_URL", "redis://:secret@localhost:port/0"),
+        ("RESERVATION_TTL", "0m"),
+        ("TRUSTED_PROXIES", "10"),
+        ("USERS_DATABASE_URL", "oracle://localhost/shop"),
+        ("WEB_THREADS", "0"),
+        ("WEB_WORKERS", "4"),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, data_dir: Path, variable: str, value: str
+) -> None:
+    for name in SHOP_VARIABLES.split():
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DATA_DIR", str(data_dir))
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(ImproperlyConfigured, match=rf"^{variable}\b.*\.$") as refusal:
+        runpy.run_path(str(ROOT / "config" / "settings" / "base.py"))
+
+    assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("command", "variable", "value"),
+    [
+        ("check", "PORT", "abc"),
+        ("check", "DATABASE_URL", "postgres://user:secret@localhost:port/shop"),
+        ("migrate_all", "JWT_PRIVATE_KEY", "garbage"),
+        ("relay", "WEB_WORKERS", "4"),
+    ],
+)
+def test_a_command_says_it_in_one_line(tmp_path: Path, command: str, variable: str, value: str) -> None:
+    result = manage(tmp_path, command, **{variable: value})
+
+    assert_one_clear_line(result, variable)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("variable", ["SECRET_KEY", "ALLOWED_HOSTS", "JWT_PRIVATE_KEY"])
+def test_production_refuses_to_start_without(tmp_path: Path, variable: str) -> None:
+    result = manage(tmp_path, "check", **{**PRODUCTION, variable: ""})
+
+    assert_one_clear_line(result, variable)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("variable", "value"), [("SECRET_KEY", "short"), ("ALLOWED_HOSTS", "*"), ("ALLOWED_HOSTS", "shop.example.com,*")]
+)
+def test_production_refuses(tmp_path: Path, variable: str, value: str) -> None:
+    result = manage(tmp_path, "check", **{**PRODUCTION, variable: value})
+
+    assert_one_clear_line(result, variable)
+
+
+@pytest.mark.once
+def test_a_good_production_configuration_passes_the_deployment_check(tmp_path: Path) -> None:
+    result = manage(tmp_path, "check", "--deploy", "--fail-level", "ERROR", **PRODUCTION)
+
+    assert result.returncode == 0, result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.once
+def test_with_no_environment_it_is_ready_to_develop(tmp_path: Path) -> None:
+    result = manage(tmp_path, "check", "--fail-level", "WARNING")
+
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "jwt-development.pem").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("value", "length"),
+    [
+        ("30s", timedelta(seconds=30)),
+        ("15m", timedelta(minutes=15)),
+        ("12h", timedelta(hours=12)),
+        ("7d", timedelta(days=7)),
+    ],
+)
+@pytest.mark.once
+def test_durations(monkeypatch: pytest.MonkeyPatch, value: str, length: timedelta) -> None:
+    monkeypatch.setenv("LIFE", value)
+
+    assert env.duration("LIFE", "1s") == length
+
+
+@pytest.mark.once
+def test_a_value_is_taken_literally(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_KEY", "$HOME is no reference")
+
+    assert env.text("SECRET_KEY") == "$HOME is no reference"
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        (
+            "postgres://shop:p%40ss%2Fw%23rd%25%2B@db.example.com/shop",
+            {"USER": "shop", "PASSWORD": "p@ss/w#rd%+", "HOST": "db.example.com", "PORT": "5432", "NAME": "shop"},
+        ),
+        ("postgres://db.example.com:6432/shop", {"PORT": "6432"}),
+        ("postgres:///shop", {"HOST": "", "NAME": "shop"}),
+        ("postgres://h/shop?sslmode=require", {"OPTIONS": {"sslmode": "require"}}),
+        ("sqlite:////srv//shop/../shop.sqlite3", {"NAME": "/srv/shop.sqlite3"}),
+        ("sqlite:///shop.sqlite3", {"NAME": str(Path.cwd() / "shop.sqlite3")}),
+    ],
+)
+def test_database_urls(monkeypatch: pytest.MonkeyPatch, url: str, expected: dict[str, Any]) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+
+    config = env.database("DATABASE_URL")
+
+    assert config is not None
+    assert {name: config[name] for name in expected} == expected
+
+
+@pytest.mark.once
+def test_services_with_one_url_share_one_alias(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.setenv("USERS_DATABASE_URL", "postgres://h:5432/shop")
+    monkeypatch.setenv("PRODUCTS_DATABASE_URL", "postgres://h/stock")
+    monkeypatch.setenv("ORDERS_DATABASE_URL", "postgresql://h/shop")
+
+    table, aliases = databases.from_environment(tmp_path)
+
+    assert aliases == {"users": "default", "products": "products", "orders": "default"}
+    assert {alias: config["NAME"] for alias, config in table.items()} == {"default": "shop", "products": "stock"}
+
+
+@pytest.mark.once
+def test_the_development_key_is_made_once(tmp_path: Path) -> None:
+    first = keys.from_environment(tmp_path, development=True)
+
+    assert keys.from_environment(tmp_path, development=True) == first
+
+
+@pytest.mark.once
+def test_a_broken_development_key_names_its_file(tmp_path: Path) -> None:
+    (tmp_path / "jwt-development.pem").write_bytes(b"\xff")
+
+    with pytest.raises(ImproperlyConfigured, match=r"jwt-development\.pem"):
+        keys.from_environment(tmp_path, development=True)
+
+
+@pytest.mark.once
+def test_further_public_keys_are_accepted_after_our_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("JWT_PRIVATE_KEY", raising=False)
+    others = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        others += keys.from_environment(tmp_path / name, development=True)[1]
+    monkeypatch.setenv("JWT_PUBLIC_KEYS", "".join(others).replace("\n", "\\n"))
+
+    _, accepted = keys.from_environment(tmp_path, development=True)
+
+    assert accepted[1:] == others
+
+
+@pytest.mark.once
+def test_every_variable_is_documented_and_kept_away_from_tests() -> None:
+    files = [ROOT / "config" / "keys.py", *(ROOT / "config" / "settings").glob("*.py")]
+    code = "\n".join(file.read_text() for file in files)
+    read = set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', code))
+    read |= {"DATABASE_URL", *(f"{service.upper()}_DATABASE_URL" for service in databases.SERVICES)}
+    documented = set(re.findall(r"`([A-Z_]+)`", (ROOT / "docs" / "configuration.md").read_text()))
+
+    assert read - documented == set()
+    assert set(SHOP_VARIABLES.split()) == read | {"DJANGO_SETTINGS_MODULE"}
