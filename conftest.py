@@ -9,6 +9,7 @@ from rest_framework.test import APIClient
 from apps.users.interface import Client, Role
 from apps.users.tests.factories import PASSWORD, UserFactory
 from config import services
+from tests.flow import LoggedIn
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,13 +34,14 @@ def api() -> APIClient:
 
 
 @pytest.fixture
-def log_in(db: None) -> Callable[..., APIClient]:
+def log_in(db: None) -> Callable[..., LoggedIn]:
     """Makes a user of a role and returns a client with that user's real access token; `client.user` is the user."""
 
-    def make(role: Role = Role.USER, **fields: object) -> APIClient:
+    def make(role: Role = Role.USER, **fields: object) -> LoggedIn:
         user = UserFactory(role=role, **fields)
-        pair = services.users().log_in(login=user.email, password=PASSWORD, client=Client(address="127.0.0.1", agent=""))
-        client = APIClient()
+        client_info = Client(address="127.0.0.1", agent="")
+        pair = services.users().log_in(login=user.email, password=PASSWORD, client=client_info)
+        client = LoggedIn()
         client.credentials(HTTP_AUTHORIZATION=f"Bearer {pair.access}")
         client.user = user
         return client

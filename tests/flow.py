@@ -7,11 +7,19 @@ from io import StringIO
 from django.core.management import call_command
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
+from rest_framework.test import APIClient
 
 from apps.common.databases import all_aliases
 from apps.events.relay import relay_batch
+from apps.users.models import User
 
 _FRAMES = ("SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "COMMIT")
+
+
+class LoggedIn(APIClient):
+    """A client with the access token of `user`."""
+
+    user: User
 
 
 def deliver_events() -> None:

@@ -6,10 +6,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import psutil
@@ -106,7 +105,7 @@ class Shop:
         self.manage("createsuperuser", "--noinput", f"--email={name}@example.com")
         return Client(self.url).log_in(name + "@example.com", PASSWORD)
 
-    def eventually(self, holds: Any, seconds: float = 20) -> None:
+    def eventually(self, holds: Callable[[], bool], seconds: float = 20) -> None:
         """Wait until `holds()` is true."""
         deadline = time.monotonic() + seconds
         while not holds():
@@ -130,7 +129,7 @@ class Client:
     def get(self, path: str) -> requests.Response:
         return self._session.get(f"{self._url}{path}", timeout=30)
 
-    def post(self, path: str, body: Any = None, key: str | None = None) -> requests.Response:
+    def post(self, path: str, body: object = None, key: str | None = None) -> requests.Response:
         headers = {"Idempotency-Key": key} if key else {}
         return self._session.post(f"{self._url}{path}", json=body, headers=headers, timeout=30)
 

@@ -5,31 +5,30 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from rest_framework.response import Response
 from rest_framework.test import APIClient
 
-from apps.common.api.idempotency import IdempotencyKey
 from apps.common.databases import alias_of
 from apps.common.ids import new_id
+from apps.common.models import IdempotencyKey
 from apps.orders.interface import Actor
 from apps.orders.models import Order, Payment, SandboxCharge
 from apps.orders.tests.factories import make_product, pay, place
 from apps.products.interface import Product
 from apps.users.interface import Role
 from config import services
-from tests.flow import statements
+from tests.flow import LoggedIn, statements
 
 pytestmark = pytest.mark.django_db
-LogIn = Callable[..., Any]
+LogIn = Callable[..., LoggedIn]
 
 
 @pytest.fixture
-def customer(log_in: LogIn) -> Any:  # noqa: ANN401 - an APIClient that knows its user
+def customer(log_in: LogIn) -> LoggedIn:
     return log_in()
 
 
 @pytest.fixture
-def staff(log_in: LogIn) -> Any:  # noqa: ANN401 - an APIClient that knows its user
+def staff(log_in: LogIn) -> LoggedIn:
     return log_in(Role.ORDER_STAFF)
 
 
@@ -37,7 +36,7 @@ def items(*lines: tuple[Product, int]) -> list[dict[str, Any]]:
     return [{"product_id": str(product.id), "quantity": quantity} for product, quantity in lines]
 
 
-def codes(response: Response) -> list[tuple[str, str | None]]:
+def codes(response: Any) -> list[tuple[str, str | None]]:  # noqa: ANN401 - a test response
     return [(error["code"], error["attr"]) for error in response.json()["errors"]]
 
 
@@ -112,14 +111,14 @@ def test_out_of_stock_names_each_short_line(customer: APIClient) -> None:
         ("nonsense", "payment_declined"),
     ],
 )
-def test_a_declined_payment_is_402(customer: Any, token: str, code: str) -> None:  # noqa: ANN401
+def test_a_declined_payment_is_402(customer: LoggedIn, token: str, code: str) -> None:
     order = place(customer.user.id, (make_product(), 1))
     response = customer.post(f"/api/v1/orders/{order.id}/pay", {"method": "card", "token": token})
     assert (response.status_code, codes(response)) == (402, [(code, None)])
     assert not SandboxCharge.objects.exists()
 
 
-def test_an_unknown_outcome_is_503_and_says_when_to_look(customer: Any) -> None:  # noqa: ANN401
+def test_an_unknown_outcome_is_503_and_says_when_to_look(customer: LoggedIn) -> None:
     order = place(customer.user.id, (make_product(), 1))
     response = customer.post(f"/api/v1/orders/{order.id}/pay", {"method": "card", "token": "tok_timeout"})
     assert (response.status_code, codes(response)) == (503, [("payment_outcome_unknown", None)])
@@ -205,7 +204,7 @@ def test_a_bad_cursor_is_not_found(customer: APIClient, cursor: str) -> None:
     assert (response.status_code, codes(response)) == (404, [("not_found", None)])
 
 
-def test_orders_are_listed_newest_first_by_cursor(customer: Any, staff: APIClient) -> None:  # noqa: ANN401
+def test_orders_are_listed_newest_first_by_cursor(customer: LoggedIn, staff: APIClient) -> None:
     lamp = make_product(stock=100)
     mine = [str(place(customer.user.id, (lamp, 1)).id) for _ in range(5)]
     place(new_id(), (lamp, 1))
@@ -224,7 +223,7 @@ def test_orders_are_listed_newest_first_by_cursor(customer: Any, staff: APIClien
     assert customer.get("/api/v1/orders?to=2020-01-01T00:00:00Z").json()["results"] == []
 
 
-def test_put_replaces_and_patch_changes(customer: Any) -> None:  # noqa: ANN401
+def test_put_replaces_and_patch_changes(customer: LoggedIn) -> None:
     lamp, vase = make_product(stock=5), make_product(name="Vase", stock=5)
     order = place(customer.user.id, (lamp, 5))
     url = f"/api/v1/orders/{order.id}"
@@ -286,7 +285,7 @@ def test_a_request_that_was_cut_off_makes_its_order_when_it_comes_again(customer
     assert services.products().get_stock(product_id=lamp.id).reserved == 2
 
 
-def test_paying_twice_with_one_key_charges_once(customer: Any) -> None:  # noqa: ANN401
+def test_paying_twice_with_one_key_charges_once(customer: LoggedIn) -> None:
     order = place(customer.user.id, (make_product(), 1))
     body = {"method": "card", "token": "tok_visa"}
     url = f"/api/v1/orders/{order.id}/pay"
@@ -295,13 +294,13 @@ def test_paying_twice_with_one_key_charges_once(customer: Any) -> None:  # noqa:
     assert (SandboxCharge.objects.count(), Payment.objects.count()) == (1, 1)
 
 
-def test_what_each_call_costs(customer: Any, staff: APIClient) -> None:  # noqa: ANN401
+def test_what_each_call_costs(customer: LoggedIn, staff: APIClient) -> None:
     lamp = make_product(stock=1000)
     orders = [place(customer.user.id, (lamp, 1), (make_product(), 1)) for _ in range(25)]
     url = f"/api/v1/orders/{orders[0].id}"
     body = {"items": items((lamp, 1))}
     key = {"Idempotency-Key": "k"}
-    calls: list[tuple[int, Callable[[], Response]]] = [
+    calls: list[tuple[int, Callable[[], Any]]] = [
         (3, lambda: customer.get("/api/v1/orders")),
         (3, lambda: customer.get("/api/v1/orders?page_size=3")),
         (3, lambda: staff.get("/api/v1/orders?status=pending")),
@@ -330,5 +329,5 @@ def test_what_each_call_costs(customer: Any, staff: APIClient) -> None:  # noqa:
     assert costs == [cost for cost, _ in calls]
 
 
-def _owner(client: Any) -> Actor:  # noqa: ANN401
+def _owner(client: LoggedIn) -> Actor:
     return Actor(user_id=client.user.id)
