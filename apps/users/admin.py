@@ -12,8 +12,9 @@ from django.forms import ModelForm
 from django.http import HttpRequest
 
 from apps.common.admin import ReadOnlyAdmin
+from apps.events.admin import FailedDeliveryAdmin, OutboxAdmin
 from apps.users.interface import Profile, Role, SessionNotFound
-from apps.users.models import Activity, Session, User, fold
+from apps.users.models import Activity, Session, User, UsersEvent, UsersFailedDelivery, fold
 from apps.users.services import end_all_sessions
 from config import services
 
@@ -127,3 +128,13 @@ class ActivityAdmin(ReadOnlyAdmin[Activity]):
     list_filter = ("action",)
     search_fields = ("user__username_folded", "user__email_folded")
     fields = ("happened_at", "user", "action", "details", "event_id")
+
+
+@admin.register(UsersEvent)
+class UsersEventAdmin(OutboxAdmin):
+    service = "users"
+
+
+@admin.register(UsersFailedDelivery)
+class UsersFailedDeliveryAdmin(FailedDeliveryAdmin):
+    service = "users"

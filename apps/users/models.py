@@ -9,6 +9,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from apps.common.ids import new_id
+from apps.events.models import FailedDelivery, OutboxEvent
 from apps.users.interface import Role
 from apps.users.validators import check_username
 
@@ -148,3 +149,20 @@ class Activity(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_id} {self.action}"
+
+
+class UsersEvent(OutboxEvent):
+    """The service's outbox, for its staff page."""
+
+    class Meta:
+        proxy = True
+        verbose_name = "event"
+
+
+class UsersFailedDelivery(FailedDelivery):
+    """The service's failed deliveries, for its staff page."""
+
+    class Meta:
+        proxy = True
+        verbose_name = "failed delivery"
+        verbose_name_plural = "failed deliveries"

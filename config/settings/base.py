@@ -101,7 +101,8 @@ APPEND_SLASH = False
 
 # --- Addresses (`manage.py serve`) ---------------------------------------------------------------
 
-BIND = env.address("BIND", "0.0.0.0")  # noqa: S104 - a container is reached from outside; BIND narrows it
+# A development shop has log-ins that everybody knows: only this machine may reach it, unless BIND says otherwise.
+BIND = env.address("BIND", "127.0.0.1" if DEBUG else "0.0.0.0")  # noqa: S104 - a container is reached from outside
 PORT = env.integer("PORT", 8080, low=1, high=65535)
 
 # --- Stores --------------------------------------------------------------------------------------
