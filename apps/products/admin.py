@@ -10,8 +10,18 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from apps.common.admin import ReadOnlyAdmin
 from apps.common.errors import DomainError
+from apps.events.admin import FailedDeliveryAdmin, OutboxAdmin
 from apps.products.interface import NewProduct, ProductChange
-from apps.products.models import MAX_STOCK, Category, Product, Reservation, StockLevel, StockMovement
+from apps.products.models import (
+    MAX_STOCK,
+    Category,
+    Product,
+    ProductsEvent,
+    ProductsFailedDelivery,
+    Reservation,
+    StockLevel,
+    StockMovement,
+)
 from config import services
 
 
@@ -224,3 +234,13 @@ class ReservationAdmin(ReadOnlyAdmin[Reservation]):
     list_filter = ("state",)
     search_fields = ("order_id__exact", "product_id__exact")
     ordering = ("-expires_at", "-pk")
+
+
+@admin.register(ProductsEvent)
+class ProductsEventAdmin(OutboxAdmin):
+    service = "products"
+
+
+@admin.register(ProductsFailedDelivery)
+class ProductsFailedDeliveryAdmin(FailedDeliveryAdmin):
+    service = "products"

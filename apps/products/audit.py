@@ -8,6 +8,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from apps.common.audit import Rule
+from apps.products.catalogue_audit import CATALOGUE_RULES
 from apps.products.interface import ReservationState
 from apps.products.models import Reservation, StockLevel, StockMovement
 
@@ -53,4 +54,5 @@ RULES = [
     Rule("0 <= reserved <= on hand", StockLevel.objects.count, _within_bounds),
     Rule("every product in the ledger has a level", StockMovement.objects.count, _without_level),
     Rule("no reservation is held past its time", Reservation.objects.count, _overdue),
+    *CATALOGUE_RULES,
 ]

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from apps.common.ids import new_id
 from apps.common.money import MAX_DIGITS, MAX_PLACES
+from apps.events.models import FailedDelivery, OutboxEvent
 from apps.products.interface import MovementKind, ReservationState
 from apps.products.validators import known_currency, valid_attributes, valid_tags
 
@@ -159,3 +160,20 @@ class StockMovement(models.Model):
 
     def __str__(self) -> str:
         return f"{self.delta:+d} of {self.product_id}"
+
+
+class ProductsEvent(OutboxEvent):
+    """The service's outbox, for its staff page."""
+
+    class Meta:
+        proxy = True
+        verbose_name = "event"
+
+
+class ProductsFailedDelivery(FailedDelivery):
+    """The service's failed deliveries, for its staff page."""
+
+    class Meta:
+        proxy = True
+        verbose_name = "failed delivery"
+        verbose_name_plural = "failed deliveries"

@@ -14,6 +14,7 @@ from apps.common.errors import DomainError
 from apps.common.ids import new_id
 from apps.events.models import OutboxEvent
 from apps.products import models
+from apps.products.catalogue_audit import CATALOGUE_RULES
 from apps.products.interface import (
     AmbiguousCategory,
     CategoryNotFound,
@@ -28,7 +29,6 @@ from apps.products.interface import (
     StockLimit,
 )
 from apps.products.services import LocalProductService
-from apps.products.services.catalogue_rules import CATALOGUE_RULES
 from apps.products.tests.factories import make_category, make_product
 
 service = LocalProductService()
