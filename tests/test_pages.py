@@ -74,7 +74,8 @@ def test_in_development_the_landing_page_has_log_ins_and_a_quick_start(client: C
     assert "API=http://testserver/api/v1" in page
 
 
-def test_every_address_of_the_landing_page_answers(client: Client, db: None) -> None:
+@pytest.mark.django_db
+def test_every_address_of_the_landing_page_answers(client: Client) -> None:
     links = re.findall(r'href="(/[^"]*)"', client.get("/").content.decode())
 
     assert {link: client.get(link, headers=BROWSER, follow=True).status_code for link in links} == dict.fromkeys(

@@ -1,7 +1,7 @@
 """What must hold of orders, their payments and their stock, for `manage.py audit`.
 
-The shop runs meanwhile: what is under way is not a violation. An effect that is still to come must have its event in
-the outbox or among the failed deliveries; what is open must be younger than `_GRACE`.
+The shop runs meanwhile: what is under way is not a violation. An effect that is still to come must have an event that
+the products service has not handled yet; what is open must be younger than `_GRACE`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from apps.common.audit import Rule
 from apps.common.databases import alias_of
-from apps.events.models import FailedDelivery, OutboxEvent
+from apps.events.models import InboxEntry, OutboxEvent
 from apps.orders import events
 from apps.orders.interface import OrderStatus, PaymentStatus
 from apps.orders.models import OPEN_PAYMENTS, Order, OrderItem, Payment, SandboxCharge
@@ -25,6 +25,7 @@ _GRACE = timedelta(minutes=10)
 _PAGE = 1000
 _HAS_BEEN_PAID = (OrderStatus.PAID, OrderStatus.SHIPPED, OrderStatus.DELIVERED)
 _Row = TypeVar("_Row", bound=Model)
+_STOCK_CONSUMER = "products.settle_reservation"
 _STOCK_EVENTS = (events.PAID, events.CANCELLED, events.EXPIRED, events.REFUNDED)
 
 
@@ -144,14 +145,14 @@ def _expected_state(row: Order) -> tuple[ReservationState, ...]:
 
 
 def _effects_to_come(order_ids: Sequence[UUID]) -> set[UUID]:
-    """The orders among these whose stock has an event on its way: not yet published, just published, or failing."""
-    outbox = OutboxEvent.objects.using(alias_of("orders")).filter(subject__in=order_ids, type__in=_STOCK_EVENTS)
-    under_way = outbox.filter(Q(published_at=None) | Q(published_at__gt=timezone.now() - timedelta(seconds=30)))
-    failing = FailedDelivery.objects.using(alias_of("products")).filter(
-        consumer="products.settle_reservation", state=FailedDelivery.State.RETRYING
+    """The orders among these of which the products service has yet to hear something."""
+    told = dict(
+        OutboxEvent.objects.using(alias_of("orders"))
+        .filter(subject__in=order_ids, type__in=_STOCK_EVENTS)
+        .values_list("id", "subject")
     )
-    failed = outbox.filter(pk__in=list(failing.values_list("event_id", flat=True)))
-    return {*under_way.values_list("subject", flat=True), *failed.values_list("subject", flat=True)}
+    heard = InboxEntry.objects.using(alias_of("products")).filter(consumer=_STOCK_CONSUMER, event_id__in=list(told))
+    return {told[event_id] for event_id in told.keys() - set(heard.values_list("event_id", flat=True))}
 
 
 def _has_moved(row: Order) -> bool:
