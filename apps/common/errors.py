@@ -51,6 +51,12 @@ class Conflict(DomainError):
     code = "conflict"
 
 
+class Busy(Conflict):
+    """Somebody else has it in hand just now. Asking again in a moment may succeed: nothing was decided."""
+
+    code = "busy"
+
+
 class PaymentRefused(DomainError):
     """The payment provider said no."""
 

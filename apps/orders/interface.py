@@ -8,7 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
 
-from apps.common.errors import Conflict, InvalidInput, NotFound, PaymentRefused, Unavailable
+from apps.common.errors import Busy, Conflict, InvalidInput, NotFound, PaymentRefused, Unavailable
 from apps.products.interface import StockLine
 
 
@@ -158,7 +158,7 @@ class InvalidTransition(Conflict):
     code = "invalid_transition"
 
 
-class OrderBusy(Conflict):
+class OrderBusy(Busy):
     """A change or a payment of this order is being carried out."""
 
     code = "order_busy"
@@ -218,6 +218,8 @@ class OrderService(ABC):
             CurrencyMismatch: products of several currencies, or of another than asked for.
             UnknownShippingMethod: not a method of the shop.
             AmountTooLarge: the total has too many digits.
+            ReservationClosed (apps.products.interface): an earlier attempt with this id was cut off so long ago that
+                its stock was given back. Place the order anew.
         """
 
     @abstractmethod

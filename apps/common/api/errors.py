@@ -42,6 +42,8 @@ class DomainErrorResponse(exceptions.APIException):
         self.status_code = status_of(error)
         if isinstance(error, errors.Unavailable):
             self.wait = error.retry_after
+        if isinstance(error, errors.Busy):
+            self.wait = 1
         if isinstance(error, errors.Unauthenticated):
             self.auth_header = 'Bearer realm="api"'
 

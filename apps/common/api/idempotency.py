@@ -21,14 +21,14 @@ from rest_framework.views import APIView
 
 from apps.common.api.permissions import caller_id
 from apps.common.databases import alias_of, atomic
-from apps.common.errors import Conflict, DomainError, InvalidInput, KeyReused
+from apps.common.errors import Busy, DomainError, InvalidInput, KeyReused
 from apps.common.ids import new_id
 from apps.common.models import CLAIM_LASTS, IdempotencyKey
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-class RequestInProgress(Conflict):
+class RequestInProgress(Busy):
     """The first request with this key has not been answered yet."""
 
     code = "idempotency_in_progress"
@@ -41,8 +41,8 @@ class InvalidKey(InvalidInput):
 def answer_once(view: APIView, request: Request, service: str, handle: Callable[[UUID], Response]) -> Response:
     """Run `handle(resource_id)` once for the request's key, and give its answer again to whoever repeats the request.
 
-    The answer is kept for 24 hours, refusals included; an answer of 5xx is not kept, so that a repetition tries again.
-    Without the header, it simply runs.
+    The answer is kept for 24 hours, refusals included. What decides nothing is not kept, so that a repetition tries
+    again: an answer of 5xx, and `Busy`. Without the header, it simply runs.
 
     Raises:
         RequestInProgress: the first request with this key still runs.
@@ -70,9 +70,11 @@ def answer_once(view: APIView, request: Request, service: str, handle: Callable[
 
 
 def _answer(view: APIView, handle: Callable[[UUID], Response], resource_id: UUID) -> Response:
-    """The view's answer, with refusals turned into answers."""
+    """The view's answer, with refusals turned into answers; what decides nothing is raised."""
     try:
         return handle(resource_id)
+    except Busy:
+        raise
     except (DomainError, APIException) as refusal:
         response = exception_handler(refusal, cast(ExceptionHandlerContext, view.get_exception_handler_context()))
         if response is None:

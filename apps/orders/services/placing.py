@@ -34,8 +34,10 @@ class Placing:
                 order_id=order_id, lines=merge(new.lines), expires_at=expires_at + RESERVATION_MARGIN
             )
         except ReservationClosed:
-            # A repetition of a request whose order was made, and has ended since.
-            return _placed_before(order_id, user_id)
+            # A repetition: of a request whose order has ended since, or that was cut off before it made one.
+            if placed := _placed_before(order_id, user_id):
+                return placed
+            raise
         row, items = self._draft(order_id, user_id, new, priced)
         row.expires_at = expires_at
         # From here on a failure leaves the stock reserved and nothing else: whether a commit that broke off went
@@ -47,7 +49,9 @@ class Placing:
                 order = to_order(row, items)
                 publish("orders", events.order_fact(events.CREATED, order, row.sequence))
         except IntegrityError:
-            return _placed_before(order_id, user_id)
+            if placed := _placed_before(order_id, user_id):
+                return placed
+            raise
         return order
 
     def _draft(
@@ -85,5 +89,6 @@ def _number(order_id: UUID, day: str) -> str:
     return f"{day}-" + "".join(_DIGITS[bits >> shift & 31] for shift in range(35, -1, -5))
 
 
-def _placed_before(order_id: UUID, user_id: UUID) -> Order:
-    return to_order(OrderRow.objects.get(pk=order_id, user_id=user_id))
+def _placed_before(order_id: UUID, user_id: UUID) -> Order | None:
+    row = OrderRow.objects.filter(pk=order_id, user_id=user_id).first()
+    return to_order(row) if row else None

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from apps.common.databases import alias_of
@@ -292,6 +293,16 @@ def test_paying_twice_with_one_key_charges_once(customer: LoggedIn) -> None:
     first, again = (customer.post(url, body, headers={"Idempotency-Key": "p1"}) for _ in range(2))
     assert (first.status_code, again.status_code, first.json()) == (200, 200, again.json())
     assert (SandboxCharge.objects.count(), Payment.objects.count()) == (1, 1)
+
+
+def test_what_decides_nothing_is_not_remembered(customer: LoggedIn) -> None:
+    order = place(customer.user.id, (make_product(), 1))
+    body, url = {"method": "card", "token": "tok_visa"}, f"/api/v1/orders/{order.id}/pay"
+    Order.objects.update(change_began_at=timezone.now())
+    busy = customer.post(url, body, headers={"Idempotency-Key": "p1"})
+    assert (busy.status_code, codes(busy), busy["Retry-After"]) == (409, [("order_busy", None)], "1")
+    Order.objects.update(change_began_at=None)
+    assert customer.post(url, body, headers={"Idempotency-Key": "p1"}).json()["status"] == "paid"
 
 
 def test_what_each_call_costs(customer: LoggedIn, staff: APIClient) -> None:

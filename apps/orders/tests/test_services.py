@@ -41,7 +41,7 @@ from apps.orders.payments.provider import Charge, Declined, NoAnswer
 from apps.orders.payments.sandbox import SandboxProvider
 from apps.orders.states import MOVES, Action
 from apps.orders.tests.factories import make_product, pay, place, ship
-from apps.products.interface import OutOfStock, ProductChange, ProductNotFound, StockLine
+from apps.products.interface import OutOfStock, ProductChange, ProductNotFound, ReservationClosed, StockLine
 from config import services
 from tests.flow import audit, deliver_events, statements
 
@@ -361,6 +361,20 @@ def test_stock_of_an_order_that_was_never_made_comes_back() -> None:
     with time_machine.travel(timezone.now() + timedelta(minutes=46)):
         assert services.products().release_expired_reservations() == 1
     assert stock_of(lamp.id) == (10, 0)
+
+
+def test_a_repetition_after_the_stock_came_back_says_so() -> None:
+    lamp, order_id = make_product(), new_id()
+    new = NewOrder(lines=[StockLine(product_id=lamp.id, quantity=2)])
+    with (
+        patch("apps.orders.services.placing.publish", side_effect=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        services.orders().place_order(order_id=order_id, user_id=USER, new=new)
+    services.products().release_reservation(order_id=order_id)
+    with pytest.raises(ReservationClosed):
+        services.orders().place_order(order_id=order_id, user_id=USER, new=new)
+    assert not OrderRow.objects.exists()
 
 
 def test_an_order_whose_stock_was_given_away_is_cancelled_instead_of_paid() -> None:

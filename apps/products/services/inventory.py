@@ -283,7 +283,7 @@ def _set_state(order_id: UUID, state: ReservationState) -> None:
 def _first_answer(order_id: UUID, lines: Sequence[StockLine]) -> list[PricedLine]:
     rows = {row.product_id: row for row in ReservationRow.objects.filter(order_id=order_id)}
     if any(row.state == ReservationState.RELEASED for row in rows.values()):
-        raise ReservationClosed("The order's stock was given back.")
+        raise ReservationClosed("The order's stock was given back meanwhile. Place the order anew.")
     return [_to_priced(rows[line.product_id], rows[line.product_id].quantity) for line in lines]
 
 
