@@ -1,5 +1,6 @@
 """The shop as its users meet it: real processes, driven over HTTP, killed and started again."""
 
+import os
 import secrets
 import threading
 import time
@@ -17,7 +18,8 @@ from tests.shop import Client, Shop, open_shop
 
 pytestmark = pytest.mark.e2e
 
-KILLS = 4
+# `KILLS=20 pytest tests/test_shop.py -k kill` looks longer.
+KILLS = int(os.environ.get("KILLS", "4"))
 
 
 @pytest.fixture(scope="module")

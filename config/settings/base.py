@@ -1,6 +1,7 @@
 """Settings shared by every profile. Everything that differs between installations is an environment variable:
 docs/configuration.md lists them. A profile beside this file says in a few lines what one process runs."""
 
+import os
 from pathlib import Path
 
 import django_stubs_ext
@@ -134,7 +135,7 @@ else:
 WEB_WORKERS = env.integer("WEB_WORKERS", 2 if REDIS_URL else 1, low=1, high=64)
 if WEB_WORKERS > 1 and not REDIS_URL:
     raise ImproperlyConfigured("WEB_WORKERS above 1 needs REDIS_URL: web processes share sessions through Redis.")
-WEB_THREADS = env.integer("WEB_THREADS", 16, low=1, high=256)
+WEB_THREADS = env.integer("WEB_THREADS", 2 * (os.cpu_count() or 1) + 1, low=1, high=256)
 
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
@@ -209,7 +210,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PARSER_CLASSES": ["apps.common.api.parsers.StrictJSONParser", "rest_framework.parsers.FormParser"],
     "DEFAULT_PAGINATION_CLASS": "apps.common.api.paging.PagePagination",
-    "DEFAULT_SCHEMA_CLASS": "drf_standardized_errors.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "apps.common.api.schema.AutoSchema",
     "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.ScopedRateThrottle"],
     # By address, for the calls that take a password or a token.
     "DEFAULT_THROTTLE_RATES": {"credentials": "300/min" if env.flag("RATE_LIMITS", default=True) else None},
@@ -237,14 +238,11 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_SETTINGS": {"persistAuthorization": True, "displayRequestDuration": True},
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
-        "ValidationErrorEnum": "drf_standardized_errors.openapi_serializers.ValidationErrorEnum.choices",
-        "ClientErrorEnum": "drf_standardized_errors.openapi_serializers.ClientErrorEnum.choices",
-        "ServerErrorEnum": "drf_standardized_errors.openapi_serializers.ServerErrorEnum.choices",
+        "OrderStatusEnum": "apps.orders.interface.OrderStatus",
+        "PaymentStatusEnum": "apps.orders.interface.PaymentStatus",
+        "RoleEnum": "apps.users.interface.Role",
+        "ErrorTypeEnum": "apps.common.api.schema.ERROR_TYPES",
     },
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "drf_standardized_errors.openapi_hooks.postprocess_schema_enums",
-    ],
 }
 DJANGO_GUID = {"GUID_HEADER_NAME": "X-Request-ID", "RETURN_HEADER": True, "VALIDATE_GUID": True, "UUID_LENGTH": 32}
 

@@ -28,7 +28,7 @@ def processes() -> Iterator[Process]:
     """In the order in which they stop: first nobody is let in, then the work that was left is done."""
     python = sys.executable
     yield Process("web", [python, "-m", "granian", *_web_options(), "config.wsgi:application"])
-    celery = [python, "-m", "celery", "--app", "config"]
+    celery = [python, "-m", "celery", "--quiet", "--app", "config"]
     if settings.BROKER_URL:
         services = [f"{settings.QUEUE_PREFIX}{service}" for service in settings.SERVICE_DATABASES]
         queues = ",".join([*services, settings.CELERY_TASK_DEFAULT_QUEUE])
