@@ -1,0 +1,110 @@
+"""The staff pages of orders: who sees them, and that every action goes through the service."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from apps.common.databases import alias_of
+from apps.common.ids import new_id
+from apps.events.models import FailedDelivery
+from apps.orders.interface import SYSTEM
+from apps.orders.models import Order, SandboxCharge
+from apps.orders.tests.factories import make_product, pay, place
+from apps.users.interface import Role
+from apps.users.tests.factories import UserFactory
+from config import services
+from tests.flow import statements
+
+pytestmark = pytest.mark.django_db
+
+PAGES = ["order", "payment", "sandboxcharge", "ordersevent", "ordersfaileddelivery"]
+
+
+@pytest.fixture
+def staff() -> Callable[[Role], Client]:
+    def make(role: Role) -> Client:
+        client = Client()
+        client.force_login(UserFactory(role=role))
+        return client
+
+    return make
+
+
+def act(client: Client, action: str, *orders: Any) -> list[str]:  # noqa: ANN401 - orders of the interface
+    """The messages that the page shows after the action."""
+    data = {"action": action, "_selected_action": [str(order.id) for order in orders]}
+    response = client.post("/admin/orders/order/", data, follow=True)
+    assert response.status_code == 200
+    return [str(message) for message in response.context["messages"]]
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    ("role", "status"), [(Role.ADMIN, 200), (Role.ORDER_STAFF, 200), (Role.CATALOG_STAFF, 403), (Role.USER, 302)]
+)
+def test_each_role_sees_what_is_its_own(staff: Callable[[Role], Client], page: str, role: Role, status: int) -> None:
+    pay(place(new_id(), (make_product(), 1)))
+    assert staff(role).get(f"/admin/orders/{page}/").status_code == status
+
+
+def test_an_order_page_shows_its_lines_timeline_and_payments(staff: Callable[[Role], Client]) -> None:
+    order = pay(place(new_id(), (make_product(name="Brass lamp"), 2)))
+    page = staff(Role.ORDER_STAFF).get(f"/admin/orders/order/{order.id}/change/").content.decode()
+    assert order.payment is not None
+    for text in ("Brass lamp", order.number, order.payment.transaction_id, "pay"):
+        assert text in page
+    assert 'name="_save"' not in page
+
+
+def test_actions_call_the_service_and_show_what_it_refuses(staff: Callable[[Role], Client]) -> None:
+    client, lamp = staff(Role.ORDER_STAFF), make_product()
+    paid, pending = pay(place(new_id(), (lamp, 1))), place(new_id(), (lamp, 1))
+    messages = act(client, "ship", paid, pending)
+    assert any(pending.number in message and "it must be paid" in message for message in messages)
+    statuses = dict(Order.objects.values_list("id", "status"))
+    assert statuses == {paid.id: "shipped", pending.id: "pending"}
+    act(client, "deliver", paid)
+    act(client, "refund", paid)
+    act(client, "cancel", pending)
+    statuses = dict(Order.objects.values_list("id", "status"))
+    assert statuses == {paid.id: "refunded", pending.id: "cancelled"}
+    assert SandboxCharge.objects.get().refunded
+    timeline = services.orders().get_timeline(order_id=paid.id, actor=SYSTEM)
+    assert [entry.action for entry in timeline] == ["place", "pay", "ship", "deliver", "refund"]
+    assert {str(entry.actor_id) for entry in timeline[2:]} == {client.session["_auth_user_id"]}
+
+
+def test_a_failed_delivery_is_replayed_from_its_page(staff: Callable[[Role], Client]) -> None:
+    order = pay(place(new_id(), (make_product(stock=10), 4)))
+    event = {
+        "id": str(new_id()), "type": "order.shipped", "source": "orders", "subject": str(order.id), "sequence": 9,
+        "data": {"order_id": str(order.id), "user_id": str(order.user_id)}, "timestamp": "2026-01-01T00:00:00+00:00",
+        "version": 1, "traceparent": "",
+    }  # fmt: skip
+    failure = FailedDelivery.objects.using(alias_of("orders")).create(
+        consumer="orders.mail_customer",
+        event_id=event["id"],
+        type="order.shipped",
+        message=event,
+        error="x",
+        state="dead",
+    )
+    data = {"action": "replay_deliveries", "_selected_action": [str(failure.id)]}
+    page = staff(Role.ORDER_STAFF).post("/admin/orders/ordersfaileddelivery/", data, follow=True)
+    assert page.status_code == 200
+    failure.refresh_from_db()
+    assert failure.state == "resolved"
+
+
+def test_a_list_costs_the_same_however_long_it_is(staff: Callable[[Role], Client]) -> None:
+    client, lamp = staff(Role.ORDER_STAFF), make_product(stock=100)
+    costs = []
+    for _ in range(2):
+        for _ in range(5):
+            place(new_id(), (lamp, 1))
+        with statements() as sent:
+            assert client.get("/admin/orders/order/").status_code == 200
+        costs.append(len(sent))
+    assert costs[0] == costs[1] <= 6
