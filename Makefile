@@ -6,7 +6,7 @@ MANAGE := $(PYTHON) manage.py
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format audit clean
+.PHONY: help install run test lint format audit bench clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,9 +32,12 @@ format: install ## Format the code, and fix what can be fixed by itself
 audit: install ## Prove on the data of this shop that stock, orders, payments and events agree
 	@$(MANAGE) audit
 
+bench: install ## Measure orders, reads and events as ratios, in a few minutes (ARGS="--on sqlite"; docs/benchmarks.md)
+	@$(PYTHON) -m bench $(ARGS)
+
 clean: ## Remove caches; the shop's data in var/ stays
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache staticfiles
-	@find apps config tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find apps bench config tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed: pyproject.toml uv.lock | $(UV)
 	@echo "Installing into .venv"

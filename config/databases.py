@@ -34,6 +34,13 @@ _SQLITE_OPTIONS = {
     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
 }
 
+_POSTGRESQL_OPTIONS = {
+    "connect_timeout": 5,
+    # Prepared statements: a statement that a connection has seen five times is planned no more.
+    "server_side_binding": True,
+    "prepare_threshold": 5,
+}
+
 
 def from_environment(data_dir: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """`DATABASES`, and the alias of each service: services with one URL share one alias.
@@ -68,7 +75,7 @@ def _complete(config: dict[str, Any]) -> dict[str, Any]:
         }
     return {
         **config,
-        "OPTIONS": {"connect_timeout": 5, **config.get("OPTIONS", {})},
+        "OPTIONS": {**_POSTGRESQL_OPTIONS, **config.get("OPTIONS", {})},
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
     }

@@ -13,7 +13,7 @@ class OutboxAdmin(ReadOnlyAdmin[OutboxEvent]):
     """Events that the service has published, or is about to."""
 
     service: str
-    list_display = ["occurred_at", "type", "subject", "sequence", "published_at", "attempts"]
+    list_display = ["occurred_at", "type", "subject", "sequence", "published_at"]
     list_filter = ["type", ("published_at", admin.EmptyFieldListFilter)]
     search_fields = ["=subject", "=id"]
 
@@ -25,13 +25,18 @@ class FailedDeliveryAdmin(ReadOnlyAdmin[FailedDelivery]):
     """Events that a handler of the service could not deal with, and their errors."""
 
     service: str
-    list_display = ["created_at", "state", "consumer", "type", "attempts", "next_attempt_at", "error"]
+    list_display = ["created_at", "state", "consumer", "type", "attempts", "problem"]
     list_filter = ["state", "consumer", "type"]
     search_fields = ["=event_id"]
     actions = ["replay_deliveries"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[FailedDelivery]:
         return super().get_queryset(request).filter(consumer__startswith=f"{self.service}.")
+
+    @admin.display(description="error")
+    def problem(self, failure: FailedDelivery) -> str:
+        """The last line: what comes before is the way there."""
+        return failure.error.rstrip().rpartition("\n")[2]
 
     @admin.action(description="Replay the selected deliveries", permissions=["view"])
     def replay_deliveries(self, request: HttpRequest, failures: QuerySet[FailedDelivery]) -> None:

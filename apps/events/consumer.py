@@ -51,8 +51,10 @@ def subscriber(
         @shared_task(name=name, bind=True, max_retries=None)
         def deliver(task: "Task[..., None]", messages: Sequence[Message]) -> None:
             try:
+                failing = _failing(service, name, messages)
                 for message in messages:
-                    _attempt(service, name, message, run)
+                    if _attempt(service, name, message, run) and message["id"] in failing:
+                        _resolve(service, name, message)
             except _DATABASE_AWAY as error:
                 # Not the event's fault, and nowhere to note it: the broker, or the outbox, keeps the whole batch.
                 if task.request.is_eager:
@@ -64,17 +66,25 @@ def subscriber(
     return decorate
 
 
-def _attempt(service: str, consumer: str, message: Message, run: Handler) -> None:
+def _attempt(service: str, consumer: str, message: Message, run: Handler) -> bool:
+    """Let the event have its effect; False when the handler failed, which is noted."""
     try:
-        event = Event.from_message(message)
-        run(event)
+        run(Event.from_message(message))
     except _DATABASE_AWAY:
         raise
     except Exception as error:
         logger.exception("%s failed on event %s", consumer, message.get("id"))
         _keep(service, consumer, message, f"{type(error).__name__}: {error}")
-    else:
-        _resolve(service, consumer, event)
+        return False
+    return True
+
+
+def _failing(service: str, consumer: str, messages: Sequence[Message]) -> set[str]:
+    """Which of the events failed before, in one query for the batch."""
+    known = FailedDelivery.objects.using(alias_of(service)).filter(
+        consumer=consumer, event_id__in=[message["id"] for message in messages]
+    )
+    return {str(event_id) for event_id in known.values_list("event_id", flat=True)}
 
 
 def _keep(service: str, consumer: str, message: Message, error: str) -> None:
@@ -96,6 +106,6 @@ def _keep(service: str, consumer: str, message: Message, error: str) -> None:
         failure.save()
 
 
-def _resolve(service: str, consumer: str, event: Event) -> None:
-    failures = FailedDelivery.objects.using(alias_of(service)).filter(consumer=consumer, event_id=event.id)
-    failures.exclude(state=FailedDelivery.State.RESOLVED).update(state=FailedDelivery.State.RESOLVED)
+def _resolve(service: str, consumer: str, message: Message) -> None:
+    failures = FailedDelivery.objects.using(alias_of(service)).filter(consumer=consumer, event_id=message["id"])
+    failures.update(state=FailedDelivery.State.RESOLVED)

@@ -95,14 +95,15 @@ def resolve_category(reference: str, *, current: CategoryRow | None = None) -> C
         AmbiguousCategory: several categories have that name, and `current` is not one of them.
     """
     found = list(find_categories(reference))
+    meant = found
     if len(found) > 1:
-        found = [row for row in found if row.slug == reference.strip()] or [row for row in found if row == current]
+        meant = [row for row in found if row.slug == reference.strip()] or [row for row in found if row == current]
+    if meant:
+        return meant[0]
     if found:
-        return found[0]
+        raise AmbiguousCategory(Problem("Several categories have that name: use an id or a slug.", attr="category"))
     if as_id(reference):
         raise CategoryNotFound(Problem("There is no category with that id.", attr="category"))
-    if CategoryRow.objects.filter(name_folded=fold(reference)).exists():
-        raise AmbiguousCategory(Problem("Several categories have that name: use an id or a slug.", attr="category"))
     try:
         return _insert(name=reference.strip(), slug=None, parent=None)
     except CategoryExists:
