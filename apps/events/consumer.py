@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from celery import Task, shared_task
 from django.db import InterfaceError, OperationalError
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from apps.common.databases import alias_of, atomic
@@ -36,25 +38,14 @@ def subscriber(
     A handler that raises delays nothing else: its event is kept as a `FailedDelivery`, tried again with back-off, and
     dead after `MAX_ATTEMPTS`.
     """
-    service = name.partition(".")[0]
 
     def decorate(handle: Handler) -> "Task[..., None]":
-        def run(event: Event) -> None:
-            if transactional:
-                with atomic(service):
-                    if inbox.accept(service, name, event, ordered=ordered):
-                        handle(event)
-            elif not inbox.has(service, name, event):
-                handle(event)
-                inbox.record(service, name, event)
+        consumer = _Consumer(name, name.partition(".")[0], handle, ordered, transactional)
 
         @shared_task(name=name, bind=True, max_retries=None)
         def deliver(task: "Task[..., None]", messages: Sequence[Message]) -> None:
             try:
-                failing = _failing(service, name, messages)
-                for message in messages:
-                    if _attempt(service, name, message, run) and message["id"] in failing:
-                        _resolve(service, name, message)
+                consumer.take(messages)
             except _DATABASE_AWAY as error:
                 # Not the event's fault, and nowhere to note it: the broker, or the outbox, keeps the whole batch.
                 if task.request.is_eager:
@@ -66,46 +57,59 @@ def subscriber(
     return decorate
 
 
-def _attempt(service: str, consumer: str, message: Message, run: Handler) -> bool:
-    """Let the event have its effect; False when the handler failed, which is noted."""
-    try:
-        run(Event.from_message(message))
-    except _DATABASE_AWAY:
-        raise
-    except Exception as error:
-        logger.exception("%s failed on event %s", consumer, message.get("id"))
-        _keep(service, consumer, message, f"{type(error).__name__}: {error}")
-        return False
-    return True
+@dataclass(frozen=True)
+class _Consumer:
+    """A handler with the rules by which events reach it."""
 
+    name: str
+    service: str
+    handle: Handler
+    ordered: bool
+    transactional: bool
 
-def _failing(service: str, consumer: str, messages: Sequence[Message]) -> set[str]:
-    """Which of the events failed before, in one query for the batch."""
-    known = FailedDelivery.objects.using(alias_of(service)).filter(
-        consumer=consumer, event_id__in=[message["id"] for message in messages]
-    )
-    return {str(event_id) for event_id in known.values_list("event_id", flat=True)}
+    def take(self, messages: Sequence[Message]) -> None:
+        """Let each event have its effect, or note why it could not."""
+        batch = self._failures().filter(event_id__in=[message["id"] for message in messages])
+        failed_before = {str(event_id) for event_id in batch.values_list("event_id", flat=True)}
+        for message in messages:
+            try:
+                self._run(Event.from_message(message))
+            except _DATABASE_AWAY:
+                raise
+            except Exception as error:
+                logger.exception("%s failed on event %s", self.name, message["id"])
+                self._keep(message, f"{type(error).__name__}: {error}")
+            else:
+                if message["id"] in failed_before:
+                    batch.filter(event_id=message["id"]).update(state=FailedDelivery.State.RESOLVED)
 
+    def _run(self, event: Event) -> None:
+        if self.transactional:
+            with atomic(self.service):
+                if inbox.accept(self.service, self.name, event, ordered=self.ordered):
+                    self.handle(event)
+        elif not inbox.has(self.service, self.name, event):
+            self.handle(event)
+            inbox.record(self.service, self.name, event)
 
-def _keep(service: str, consumer: str, message: Message, error: str) -> None:
-    """Note the failure, and when to try again: after 2, 4, 8 … seconds, and in the end never."""
-    with atomic(service):
-        failure, _ = (
-            FailedDelivery.objects.using(alias_of(service))
-            .select_for_update()
-            .get_or_create(
-                consumer=consumer,
-                event_id=message["id"],
-                defaults={"type": message["type"], "message": message, "error": error, "attempts": 0},
+    def _keep(self, message: Message, error: str) -> None:
+        """Note the failure, and when to try again: after 2, 4, 8 … seconds, and in the end never."""
+        with atomic(self.service):
+            failure, _ = (
+                self._failures()
+                .select_for_update()
+                .get_or_create(
+                    consumer=self.name,
+                    event_id=message["id"],
+                    defaults={"type": message["type"], "message": message, "error": error, "attempts": 0},
+                )
             )
-        )
-        failure.attempts += 1
-        failure.error = error
-        failure.state = FailedDelivery.State.RETRYING if failure.attempts < MAX_ATTEMPTS else FailedDelivery.State.DEAD
-        failure.next_attempt_at = timezone.now() + timedelta(seconds=2**failure.attempts)
-        failure.save()
+            failure.attempts += 1
+            failure.error = error
+            is_dead = failure.attempts >= MAX_ATTEMPTS
+            failure.state = FailedDelivery.State.DEAD if is_dead else FailedDelivery.State.RETRYING
+            failure.next_attempt_at = timezone.now() + timedelta(seconds=2**failure.attempts)
+            failure.save()
 
-
-def _resolve(service: str, consumer: str, message: Message) -> None:
-    failures = FailedDelivery.objects.using(alias_of(service)).filter(consumer=consumer, event_id=message["id"])
-    failures.update(state=FailedDelivery.State.RESOLVED)
+    def _failures(self) -> QuerySet[FailedDelivery]:
+        return FailedDelivery.objects.using(alias_of(self.service)).filter(consumer=self.name)
