@@ -1,12 +1,30 @@
 """Staff pages that only show."""
 
+from collections.abc import Callable
+from operator import attrgetter
 from typing import TypeVar
 
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
 
+from apps.common.money import quantize
+
 _Row = TypeVar("_Row", bound=Model)
+
+admin.site.site_title = admin.site.site_header = "Cartwright"
+admin.site.index_title = "Staff pages"
+
+
+def amount_column(name: str, currency: str = "currency") -> Callable[[Model], str]:
+    """Shows an amount with the places of its currency, which is beside it or in a row that it belongs to."""
+
+    @admin.display(description=name.replace("_", " "), ordering=name)
+    def show(row: Model) -> str:
+        code = attrgetter(currency)(row)
+        return f"{quantize(getattr(row, name), code)}\N{NO-BREAK SPACE}{code}"
+
+    return show
 
 
 class ReadOnly:

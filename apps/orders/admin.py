@@ -3,8 +3,10 @@
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html_join
+from django.utils.safestring import mark_safe
 
-from apps.common.admin import ReadOnlyAdmin, ReadOnlyInline
+from apps.common.admin import ReadOnlyAdmin, ReadOnlyInline, amount_column
 from apps.common.errors import DomainError
 from apps.events.admin import FailedDeliveryAdmin, OutboxAdmin
 from apps.orders.interface import Actor
@@ -22,7 +24,9 @@ from config import services
 
 class ItemInline(ReadOnlyInline):
     model = OrderItem
-    fields = ["sku", "product_name", "quantity", "price", "total"]
+    fields = readonly_fields = ("sku", "product_name", "quantity", "price_", "total_")
+    price_ = staticmethod(amount_column("price", "order.currency"))
+    total_ = staticmethod(amount_column("total", "order.currency"))
 
 
 class TransitionInline(ReadOnlyInline):
@@ -32,50 +36,70 @@ class TransitionInline(ReadOnlyInline):
 
 class PaymentInline(ReadOnlyInline):
     model = Payment
-    fields = ["created_at", "method", "amount", "currency", "status", "transaction_id", "failure_detail"]
+    fields = readonly_fields = ("created_at", "method", "amount_", "status", "transaction_id", "failure_detail")
+    amount_ = staticmethod(amount_column("amount"))
 
 
 @admin.register(Order)
 class OrderAdmin(ReadOnlyAdmin[Order]):
-    list_display = ["number", "status", "total", "currency", "created_at", "user_id"]
+    list_display = ["number", "status", "total_", "recipient", "created_at"]
     list_filter = ["status", "currency"]
     search_fields = ["=number", "=user_id"]
+    fields = readonly_fields = (
+        *("number", "status", "user_id", "subtotal_", "shipping_cost_", "total_"),
+        *("address", "note", "created_at", "updated_at", "expires_at"),
+    )
+    subtotal_ = staticmethod(amount_column("subtotal"))
+    shipping_cost_ = staticmethod(amount_column("shipping_cost"))
+    total_ = staticmethod(amount_column("total"))
     inlines = [ItemInline, TransitionInline, PaymentInline]
     actions = ["ship", "deliver", "cancel", "refund"]
 
+    @admin.display(description="ship to")
+    def recipient(self, order: Order) -> str:
+        return str((order.shipping or {}).get("name", ""))
+
+    @admin.display(description="ship to")
+    def address(self, order: Order) -> str:
+        parts = ((name.replace("_", " "), text) for name, text in (order.shipping or {}).items() if text)
+        return format_html_join(mark_safe("<br>"), "{}: {}", parts) or "-"
+
     @admin.action(description="Ship the selected orders", permissions=["view"])
     def ship(self, request: HttpRequest, orders: QuerySet[Order]) -> None:
-        self._carry_out(request, orders, "ship_order")
+        self._carry_out(request, orders, "ship_order", "shipped")
 
     @admin.action(description="Mark the selected orders as delivered", permissions=["view"])
     def deliver(self, request: HttpRequest, orders: QuerySet[Order]) -> None:
-        self._carry_out(request, orders, "deliver_order")
+        self._carry_out(request, orders, "deliver_order", "delivered")
 
     @admin.action(description="Cancel the selected orders; what was paid is refunded", permissions=["view"])
     def cancel(self, request: HttpRequest, orders: QuerySet[Order]) -> None:
-        self._carry_out(request, orders, "cancel_order")
+        self._carry_out(request, orders, "cancel_order", "cancelled")
 
     @admin.action(description="Refund the selected orders", permissions=["view"])
     def refund(self, request: HttpRequest, orders: QuerySet[Order]) -> None:
-        self._carry_out(request, orders, "refund_order")
+        self._carry_out(request, orders, "refund_order", "refunded")
 
-    def _carry_out(self, request: HttpRequest, orders: QuerySet[Order], method: str) -> None:
+    def _carry_out(self, request: HttpRequest, orders: QuerySet[Order], method: str, done: str) -> None:
         actor = Actor(user_id=request.user.id, is_staff=True)
-        done = 0
+        count = 0
         for order in orders:
             try:
                 getattr(services.orders(), method)(order_id=order.pk, actor=actor, reason="by staff")
             except DomainError as error:
                 self.message_user(request, f"{order.number}: {error}", messages.ERROR)
             else:
-                done += 1
-        if done:
-            self.message_user(request, f"{done} orders: {method.replace('_', ' ')} done.", messages.SUCCESS)
+                count += 1
+        if count:
+            self.message_user(request, f"{count} order{'s' * (count > 1)} {done}.", messages.SUCCESS)
 
 
 @admin.register(Payment)
 class PaymentAdmin(ReadOnlyAdmin[Payment]):
-    list_display = ["created_at", "order", "amount", "currency", "method", "status", "transaction_id"]
+    list_display = ["created_at", "order", "amount_", "method", "status"]
+    exclude = ["amount", "currency"]
+    readonly_fields = ["amount_"]
+    amount_ = staticmethod(amount_column("amount"))
     list_filter = ["status", "provider", "method"]
     list_select_related = ["order"]
     search_fields = ["=order__number", "=transaction_id"]
@@ -83,7 +107,10 @@ class PaymentAdmin(ReadOnlyAdmin[Payment]):
 
 @admin.register(SandboxCharge)
 class SandboxChargeAdmin(ReadOnlyAdmin[SandboxCharge]):
-    list_display = ["created_at", "transaction_id", "amount", "currency", "refunded"]
+    list_display = ["created_at", "transaction_id", "amount_", "refunded"]
+    exclude = ["amount", "currency"]
+    readonly_fields = ["amount_"]
+    amount_ = staticmethod(amount_column("amount"))
 
 
 @admin.register(OrdersEvent)

@@ -1,15 +1,18 @@
 """The catalogue's staff pages. They change nothing by themselves: saving and deleting call the service."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 from django import forms
 from django.contrib import admin, messages
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db.models import F, Model, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.html import format_html
 
-from apps.common.admin import ReadOnlyAdmin
+from apps.common.admin import ReadOnlyAdmin, amount_column
 from apps.common.errors import DomainError
+from apps.common.money import quantize
 from apps.events.admin import FailedDeliveryAdmin, OutboxAdmin
 from apps.products.interface import NewProduct, ProductChange
 from apps.products.models import (
@@ -23,6 +26,8 @@ from apps.products.models import (
     StockMovement,
 )
 from config import services
+
+_Row = TypeVar("_Row", bound=Model)
 
 
 class ServiceForm(forms.ModelForm):  # type: ignore[type-arg] # Django's own class takes no parameter
@@ -125,11 +130,14 @@ class ProductForm(ServiceForm):
     class Meta:
         model = Product
         fields = ("name", "sku", "description", "price", "currency", "category", "tags", "attributes", "active")
+        labels = {"sku": "SKU"}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as in Django
         super().__init__(*args, **kwargs)
         self.initial["tags"] = ", ".join(self.instance.tags)
         self.initial["read_revision"] = self.instance.revision
+        if self.instance.price is not None:
+            self.initial["price"] = quantize(self.instance.price, self.instance.currency)
         for name in ("sku", "currency"):
             if name in self.fields:
                 self.fields[name].required = False
@@ -165,7 +173,7 @@ class ProductForm(ServiceForm):
 @admin.register(Product)
 class ProductAdmin(ServiceAdmin):
     form = ProductForm
-    list_display = ("name", "sku", "price", "currency", "stock_now", "active", "updated_at")
+    list_display = ("name", "sku", amount_column("price"), "stock_now", "active", "updated_at")
     list_filter = ("active", "currency", ("category", admin.RelatedOnlyFieldListFilter))
     search_fields = ("name", "sku")
     autocomplete_fields = ("category",)
@@ -214,23 +222,36 @@ class ProductAdmin(ServiceAdmin):
         services.products().delete_product(product_id=obj.id)
 
 
+class AboutProducts(ReadOnlyAdmin[_Row]):
+    """Rows that belong to a product: the list names it, by its link."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        names = Product.objects.filter(pk=OuterRef("product_id")).values("name")
+        return super().get_queryset(request).annotate(product_name=Subquery(names))
+
+    @admin.display(ordering="product_name")
+    def product(self, row: Any) -> str:  # noqa: ANN401 - a row of any of the models
+        address = reverse("admin:products_product_change", args=[row.product_id])
+        return format_html('<a href="{}">{}</a>', address, row.product_name)
+
+
 @admin.register(StockLevel)
-class StockLevelAdmin(ReadOnlyAdmin[StockLevel]):
-    list_display = ("product_id", "on_hand", "reserved")
+class StockLevelAdmin(AboutProducts[StockLevel]):
+    list_display = ("product_id", "product", "on_hand", "reserved")
     search_fields = ("product_id__exact",)
     ordering = ("product_id",)
 
 
 @admin.register(StockMovement)
-class StockMovementAdmin(ReadOnlyAdmin[StockMovement]):
-    list_display = ("created_at", "product_id", "delta", "kind", "reason", "order_id", "actor_id")
+class StockMovementAdmin(AboutProducts[StockMovement]):
+    list_display = ("created_at", "product", "delta", "kind", "reason", "order_id")
     list_filter = ("kind",)
     search_fields = ("product_id__exact", "order_id__exact")
 
 
 @admin.register(Reservation)
-class ReservationAdmin(ReadOnlyAdmin[Reservation]):
-    list_display = ("order_id", "product_id", "name", "quantity", "state", "expires_at")
+class ReservationAdmin(AboutProducts[Reservation]):
+    list_display = ("order_id", "product", "quantity", "state", "expires_at")
     list_filter = ("state",)
     search_fields = ("order_id__exact", "product_id__exact")
     ordering = ("-expires_at", "-pk")

@@ -3,18 +3,25 @@
 import re
 from typing import Any
 
-from django.core.validators import RegexValidator
 from rest_framework import serializers
 
 from apps.common.money import MAX_DIGITS, MAX_PLACES, is_currency
 
-_CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
-no_control_characters = RegexValidator(
-    re.compile(_CONTROL), "Control characters are not allowed.", code="control_characters", inverse_match=True
-)
-single_line = RegexValidator(
-    re.compile(r"[\t\r\n]"), "Line breaks and tabs are not allowed here.", code="control_characters", inverse_match=True
-)
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_BREAK = re.compile(r"[\t\r\n]")
+
+
+# Functions, as the OpenAPI document would give a RegexValidator's pattern as what the text must match.
+def no_control_characters(text: str) -> None:
+    """Refuse what no text of a shop needs."""
+    if _CONTROL.search(text):
+        raise serializers.ValidationError("Control characters are not allowed.", code="control_characters")
+
+
+def single_line(text: str) -> None:
+    """Refuse what would make several lines."""
+    if _BREAK.search(text):
+        raise serializers.ValidationError("Line breaks and tabs are not allowed here.", code="control_characters")
 
 
 class LineField(serializers.CharField):

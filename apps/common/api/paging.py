@@ -1,5 +1,6 @@
 """Pages: numbered for the catalogue, by cursor where a list only grows."""
 
+from typing import Any
 from uuid import UUID
 
 from rest_framework.exceptions import NotFound
@@ -9,12 +10,24 @@ from rest_framework.request import Request
 MAX_PAGE_SIZE = 100
 
 
+def _with_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """REST framework's schema of a page says `nullable`, which OpenAPI 3.1 does not know."""
+    for name in ("next", "previous"):
+        link = schema["properties"][name]
+        del link["nullable"]
+        link["type"] = ["string", "null"]
+    return {**schema, "required": list(schema["properties"])}
+
+
 class PagePagination(PageNumberPagination):
     """`?page=&page_size=`: 20 by default, at most 100."""
 
     page_size = 20
     page_size_query_param = "page_size"
     max_page_size = MAX_PAGE_SIZE
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        return _with_null(super().get_paginated_response_schema(schema))
 
 
 class NewestFirst(CursorPagination):
@@ -33,3 +46,6 @@ class NewestFirst(CursorPagination):
             except ValueError:
                 raise NotFound(self.invalid_cursor_message) from None
         return cursor
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        return _with_null(super().get_paginated_response_schema(schema))

@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 from rest_framework_dataclasses.serializers import DataclassSerializer
 
-from apps.common.api.fields import CurrencyField, LineField, TextField
+from apps.common.api.fields import AmountField, CurrencyField, LineField, TextField
 from apps.common.api.serializers import InputSerializer
 from apps.orders.interface import Order, OrderStatus, ShippingAddress, TimelineEntry
 from apps.products.interface import StockLine
@@ -32,7 +32,7 @@ class StatusSerializer(serializers.Serializer[Any]):
     """Where an order stands."""
 
     id = serializers.UUIDField()
-    status = serializers.ChoiceField(choices=[status.value for status in OrderStatus])
+    status = serializers.ChoiceField(choices=[(status.value, status.name) for status in OrderStatus])
 
 
 class LineSerializer(InputSerializer):
@@ -49,8 +49,8 @@ class ShippingSerializer(InputSerializer):
     zip_code = LineField(max_length=20, required=False, allow_blank=True)
     method = LineField(max_length=32, required=False)
     # The shop says what shipping costs and how far it has come.
-    cost = serializers.ReadOnlyField()
-    status = serializers.ReadOnlyField()
+    cost = AmountField(read_only=True)
+    status = serializers.CharField(read_only=True)
 
 
 class ItemsField(serializers.ListField):

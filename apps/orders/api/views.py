@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.permissions import BasePermission, IsAuthenticated
@@ -14,6 +15,7 @@ from rest_framework.views import APIView
 from apps.common.api.idempotency import answer_once
 from apps.common.api.paging import NewestFirst
 from apps.common.api.permissions import IsOrderStaff, caller_id, has_role
+from apps.common.api.schema import IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, LOCATION, refusal
 from apps.orders.api.serializers import (
     ChangedOrderSerializer,
     NewOrderSerializer,
@@ -25,18 +27,17 @@ from apps.orders.api.serializers import (
     StatusSerializer,
     TimelineSerializer,
 )
-from apps.orders.interface import Actor, NewOrder, Order, OrderChange, OrderNotFound
+from apps.orders.interface import Actor, NewOrder, Order, OrderChange, OrderNotFound, OrderStatus
 from apps.orders.models import Order as OrderRow
 from apps.orders.services.rows import to_order, visible_to
 from config import services
 
-_KEY = OpenApiParameter(
-    "Idempotency-Key", str, OpenApiParameter.HEADER, description="Repeat a request safely; kept for 24 hours."
-)
+_ONCE = [IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED]
+_MOVED = refusal("invalid_transition", "order_busy")
 _FILTERS = [
-    OpenApiParameter("status", str),
-    OpenApiParameter("from", str, description="RFC 3339 time, included."),
-    OpenApiParameter("to", str, description="RFC 3339 time, excluded."),
+    OpenApiParameter("status", str, enum=[each.value for each in OrderStatus]),
+    OpenApiParameter("from", OpenApiTypes.DATETIME, description="RFC 3339 time, included."),
+    OpenApiParameter("to", OpenApiTypes.DATETIME, description="RFC 3339 time, excluded."),
 ]
 _NEW_ORDER = OpenApiExample(
     "Two lamps by express",
@@ -46,6 +47,9 @@ _NEW_ORDER = OpenApiExample(
         "shipping": {"name": "Ada Lovelace", "address": "12 St James's Square", "city": "London", "method": "express"},
     },
 )
+
+
+_CHANGED = {200: OrderSerializer, 409: refusal("out_of_stock", "invalid_transition", "order_busy")}
 
 
 def _customer(request: Request) -> Actor:
@@ -64,6 +68,8 @@ def _answer(order: Order, code: int = status.HTTP_200_OK) -> Response:
 
 @extend_schema(tags=["orders"])
 class OrderListView(APIView):
+    pagination_class = NewestFirst
+
     @extend_schema(
         summary="List orders, newest first",
         description="Customers see their own, order staff all.",
@@ -75,10 +81,10 @@ class OrderListView(APIView):
 
     @extend_schema(
         summary="Place an order",
-        description="Reserves the stock of every line, or of none: 409 `out_of_stock` names each line that is short.",
-        parameters=[_KEY],
+        description="Reserves the stock of every line, or of none: `out_of_stock` names each line that is short.",
+        parameters=[*_ONCE, LOCATION],
         request=NewOrderSerializer,
-        responses={201: OrderSerializer},
+        responses={201: OrderSerializer, 409: refusal("out_of_stock", "reservation_closed", "idempotency_in_progress")},
         examples=[_NEW_ORDER],
     )
     def post(self, request: Request) -> Response:
@@ -95,6 +101,8 @@ class OrderListView(APIView):
 
 @extend_schema(tags=["orders"])
 class UserOrdersView(APIView):
+    pagination_class = NewestFirst
+
     @extend_schema(summary="List the orders of one user", parameters=_FILTERS, responses=OrderSerializer(many=True))
     def get(self, request: Request, user_id: UUID) -> Response:
         if not _anyone(request).is_staff and user_id != caller_id(request):
@@ -108,17 +116,15 @@ class OrderView(APIView):
     def get(self, request: Request, order_id: UUID) -> Response:
         return _answer(services.orders().get_order(order_id=order_id, actor=_anyone(request)))
 
-    @extend_schema(
-        summary="Replace a pending order's lines", request=ReplacedOrderSerializer, responses=OrderSerializer
-    )
+    @extend_schema(summary="Replace a pending order's lines", request=ReplacedOrderSerializer, responses=_CHANGED)
     def put(self, request: Request, order_id: UUID) -> Response:
         return self._change(request, order_id, _parse(ReplacedOrderSerializer, request))
 
-    @extend_schema(summary="Change a pending order", request=ChangedOrderSerializer, responses=OrderSerializer)
+    @extend_schema(summary="Change a pending order", request=ChangedOrderSerializer, responses=_CHANGED)
     def patch(self, request: Request, order_id: UUID) -> Response:
         return self._change(request, order_id, _parse(ChangedOrderSerializer, request))
 
-    @extend_schema(summary="Cancel an order", request=None, responses=OrderSerializer)
+    @extend_schema(summary="Cancel an order", request=None, responses={200: OrderSerializer, 409: _MOVED})
     def delete(self, request: Request, order_id: UUID) -> Response:
         return _answer(services.orders().cancel_order(order_id=order_id, actor=_anyone(request)))
 
@@ -149,9 +155,13 @@ class PayView(APIView):
     @extend_schema(
         summary="Pay an order",
         description="The sandbox takes `tok_visa`, and declines `tok_declined` and `tok_insufficient_funds`.",
-        parameters=[_KEY],
+        parameters=_ONCE,
         request=PaymentSerializer,
-        responses=OrderSerializer,
+        responses={
+            200: OrderSerializer,
+            402: refusal("payment_declined", "insufficient_funds"),
+            409: refusal("invalid_transition", "order_busy", "idempotency_in_progress"),
+        },
         examples=[OpenApiExample("A card", request_only=True, value={"method": "card", "token": "tok_visa"})],
     )
     def post(self, request: Request, order_id: UUID) -> Response:
@@ -182,7 +192,9 @@ class CancelView(ActionView):
     action = "cancel_order"
 
     @extend_schema(
-        summary="Cancel an order; a paid one is refunded", request=ReasonSerializer, responses=OrderSerializer
+        summary="Cancel an order; a paid one is refunded",
+        request=ReasonSerializer,
+        responses={200: OrderSerializer, 409: _MOVED},
     )
     def post(self, request: Request, order_id: UUID) -> Response:
         return self.act(request, order_id)
@@ -192,7 +204,9 @@ class CancelView(ActionView):
 class ShipView(ActionView):
     action = "ship_order"
 
-    @extend_schema(summary="Mark a paid order as shipped", request=ReasonSerializer, responses=OrderSerializer)
+    @extend_schema(
+        summary="Mark a paid order as shipped", request=ReasonSerializer, responses={200: OrderSerializer, 409: _MOVED}
+    )
     def post(self, request: Request, order_id: UUID) -> Response:
         return self.act(request, order_id)
 
@@ -201,7 +215,11 @@ class ShipView(ActionView):
 class DeliverView(ActionView):
     action = "deliver_order"
 
-    @extend_schema(summary="Mark a shipped order as delivered", request=ReasonSerializer, responses=OrderSerializer)
+    @extend_schema(
+        summary="Mark a shipped order as delivered",
+        request=ReasonSerializer,
+        responses={200: OrderSerializer, 409: _MOVED},
+    )
     def post(self, request: Request, order_id: UUID) -> Response:
         return self.act(request, order_id)
 
@@ -211,7 +229,10 @@ class RefundView(ActionView):
     action = "refund_order"
 
     @extend_schema(
-        summary="Refund an order in full", parameters=[_KEY], request=ReasonSerializer, responses=OrderSerializer
+        summary="Refund an order in full",
+        parameters=_ONCE,
+        request=ReasonSerializer,
+        responses={200: OrderSerializer, 409: _MOVED},
     )
     def post(self, request: Request, order_id: UUID) -> Response:
         return answer_once(self, request, "orders", lambda _: self.act(request, order_id))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.core.validators import validate_unicode_slug
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework_dataclasses.serializers import DataclassSerializer
@@ -13,6 +14,7 @@ from apps.products.models import MAX_STOCK
 from apps.products.selection import Facets
 from apps.products.validators import MAX_TAG_LENGTH, MAX_TAGS, valid_attributes
 
+_SLUG = "Letters and digits of any script, hyphens and underscores."
 ORDERINGS = ("price", "-price", "name", "-name", "created_at", "-created_at")
 
 
@@ -35,7 +37,7 @@ class ProductInput(InputSerializer):
     sku = LineField(max_length=64, required=False, allow_blank=True, allow_null=True)
     tags = serializers.ListField(child=LineField(max_length=MAX_TAG_LENGTH), max_length=MAX_TAGS, required=False)
     attributes = serializers.DictField(validators=[valid_attributes], required=False)
-    active = serializers.BooleanField(required=False)
+    active = serializers.BooleanField(required=False, initial=True)
     id = serializers.UUIDField(read_only=True)
     category_id = serializers.UUIDField(read_only=True)
     images = ImageSchema(many=True, read_only=True)
@@ -51,9 +53,16 @@ class ProductInput(InputSerializer):
         return sku or None
 
 
+# A function, as Django's pattern says \w, which is ASCII only in the dialect of OpenAPI documents.
+def valid_slug(text: str) -> None:
+    validate_unicode_slug(text)
+
+
 class CategoryInput(InputSerializer):
     name = LineField(max_length=100)
-    slug = serializers.SlugField(max_length=100, allow_unicode=True, required=False, allow_blank=True, allow_null=True)
+    slug = serializers.CharField(
+        max_length=100, validators=[valid_slug], required=False, allow_blank=True, allow_null=True, help_text=_SLUG
+    )
     parent_id = serializers.UUIDField(required=False, allow_null=True)
     id = serializers.UUIDField(read_only=True)
     created_at = serializers.DateTimeField(read_only=True)
@@ -107,7 +116,9 @@ class ListInput(FiltersInput):
 
 
 class SearchInput(FiltersInput):
-    q = serializers.CharField(max_length=200, default="", help_text="Words, or beginnings of words, in any order.")
+    q = serializers.CharField(
+        max_length=200, default="", allow_blank=True, help_text="Words, or beginnings of words, in any order."
+    )
 
 
 class CategoriesInput(QueryInput):

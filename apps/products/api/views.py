@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 
 from apps.common.api.paging import NewestFirst, PagePagination
 from apps.common.api.permissions import IsCatalogStaff, ReadOnlyOrCatalogStaff, has_role
+from apps.common.api.schema import ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION, refusal
 from apps.common.api.serializers import InputSerializer
 from apps.common.errors import InvalidInput, Problem
 from apps.products import models
@@ -44,10 +45,6 @@ from config import services
 # What PUT gives to the fields that it does not name. SKU, currency and activity stay: they are not a form's to forget.
 _PUT_DEFAULTS: dict[str, Any] = {"description": "", "category": "", "tags": (), "attributes": {}}
 _PAGE = [OpenApiParameter("page", int), OpenApiParameter("page_size", int, description="20 by default, at most 100.")]
-_IF_MATCH = OpenApiParameter(
-    "If-Match", str, OpenApiParameter.HEADER, description="An ETag; only its revision counts, so that sales do not."
-)
-_IF_NONE_MATCH = OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER)
 
 
 class StockNotEditable(InvalidInput):
@@ -84,8 +81,9 @@ class ProductsView(GenericAPIView[models.Product]):
     @extend_schema(
         tags=["products"],
         summary="Add a product",
+        parameters=[ETAG, LOCATION],
         request=ProductInput,
-        responses={201: ProductSchema},
+        responses={201: ProductSchema, 409: refusal("sku_taken")},
         examples=[examples.NEW_PRODUCT, examples.PRODUCT],
     )
     def post(self, request: Request) -> Response:
@@ -130,7 +128,7 @@ class ProductView(APIView):
     @extend_schema(
         tags=["products"],
         summary="Get a product",
-        parameters=[_IF_NONE_MATCH],
+        parameters=[IF_NONE_MATCH, ETAG],
         responses={200: ProductSchema, 304: None},
         examples=[examples.PRODUCT],
     )
@@ -144,9 +142,9 @@ class ProductView(APIView):
         tags=["products"],
         summary="Replace a product",
         description="Fields that are left out get their defaults, except `sku`, `currency` and `active`, which stay.",
-        parameters=[_IF_MATCH],
+        parameters=[IF_MATCH, ETAG],
         request=ProductInput,
-        responses=ProductSchema,
+        responses={200: ProductSchema, 409: refusal("sku_taken")},
         examples=[examples.PRODUCT],
     )
     def put(self, request: Request, product_id: UUID) -> Response:
@@ -155,15 +153,15 @@ class ProductView(APIView):
     @extend_schema(
         tags=["products"],
         summary="Change a product",
-        parameters=[_IF_MATCH],
+        parameters=[IF_MATCH, ETAG],
         request=ProductInput,
-        responses=ProductSchema,
+        responses={200: ProductSchema, 409: refusal("sku_taken")},
         examples=[examples.PRODUCT_CHANGE, examples.PRODUCT],
     )
     def patch(self, request: Request, product_id: UUID) -> Response:
         return self._update(request, product_id, _read(ProductInput, request, partial=True))
 
-    @extend_schema(tags=["products"], summary="Delete a product", parameters=[_IF_MATCH], responses={204: None})
+    @extend_schema(tags=["products"], summary="Delete a product", parameters=[IF_MATCH], responses={204: None})
     def delete(self, request: Request, product_id: UUID) -> Response:
         revision = revision_to_change(request, product_id)
         services.products().delete_product(product_id=product_id, if_revision=revision)
@@ -201,7 +199,7 @@ class StockAdjustView(APIView):
         tags=["stock"],
         summary="Adjust a product's stock",
         request=StockAdjustInput,
-        responses=StockLevelSchema,
+        responses={200: StockLevelSchema, 409: refusal("stock_below_reserved", "stock_limit")},
         examples=[examples.DELIVERY, examples.COUNT, examples.LEVEL],
     )
     def post(self, request: Request, product_id: UUID) -> Response:
@@ -248,8 +246,9 @@ class CategoriesView(GenericAPIView[models.Category]):
     @extend_schema(
         tags=["categories"],
         summary="Add a category",
+        parameters=[LOCATION],
         request=CategoryInput,
-        responses={201: CategorySchema},
+        responses={201: CategorySchema, 409: refusal("category_exists")},
         examples=[examples.NEW_CATEGORY, examples.CATEGORY],
     )
     def post(self, request: Request) -> Response:
@@ -274,7 +273,7 @@ class CategoryView(APIView):
         summary="Replace a category",
         description="Without `parent_id` it moves to the top; without `slug` it keeps its own.",
         request=CategoryInput,
-        responses=CategorySchema,
+        responses={200: CategorySchema, 409: refusal("category_exists", "category_cycle")},
         examples=[examples.NEW_CATEGORY, examples.CATEGORY],
     )
     def put(self, request: Request, category_id: UUID) -> Response:
@@ -284,13 +283,15 @@ class CategoryView(APIView):
         tags=["categories"],
         summary="Change a category",
         request=CategoryInput,
-        responses=CategorySchema,
+        responses={200: CategorySchema, 409: refusal("category_exists", "category_cycle")},
         examples=[examples.CATEGORY],
     )
     def patch(self, request: Request, category_id: UUID) -> Response:
         return self._update(category_id, _read(CategoryInput, request, partial=True))
 
-    @extend_schema(tags=["categories"], summary="Delete a category", responses={204: None})
+    @extend_schema(
+        tags=["categories"], summary="Delete a category", responses={204: None, 409: refusal("category_in_use")}
+    )
     def delete(self, request: Request, category_id: UUID) -> Response:
         services.products().delete_category(category_id=category_id)
         return Response(status=status.HTTP_204_NO_CONTENT)

@@ -66,7 +66,7 @@ class PasswordChangeInput(InputSerializer):
 class ManageInput(InputSerializer):
     """What an admin decides of an account."""
 
-    role = serializers.ChoiceField(choices=[role.value for role in Role], required=False)
+    role = serializers.ChoiceField(choices=[(role.value, role.name) for role in Role], required=False)
     active = serializers.BooleanField(required=False)
 
 

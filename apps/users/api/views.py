@@ -19,6 +19,7 @@ from rest_framework.views import APIView
 
 from apps.common.api.paging import NewestFirst
 from apps.common.api.permissions import IsAdmin
+from apps.common.api.schema import refusal
 from apps.users import models
 from apps.users.api import examples
 from apps.users.api.filters import UserFilter
@@ -39,7 +40,7 @@ from apps.users.services import to_user
 from config import services
 
 CREDENTIALS = "credentials"
-_TAKEN = "409 `email_taken` or `username_taken`: another account has it, ignoring case."
+_TAKEN = refusal("email_taken", "username_taken")
 
 
 class RegisterView(APIView):
@@ -52,9 +53,8 @@ class RegisterView(APIView):
     @extend_schema(
         tags=["users"],
         summary="Open an account",
-        description=_TAKEN,
         request=RegisterInput,
-        responses={201: UserSerializer},
+        responses={201: UserSerializer, 409: _TAKEN},
         examples=[examples.REGISTER, examples.USER],
     )
     def post(self, request: Request) -> Response:
@@ -92,9 +92,8 @@ class UsersView(generics.GenericAPIView[models.User]):
     @extend_schema(
         tags=["users"],
         summary="Open an account (the same as /users/register)",
-        description=_TAKEN,
         request=RegisterInput,
-        responses={201: UserSerializer},
+        responses={201: UserSerializer, 409: _TAKEN},
         examples=[examples.REGISTER, examples.USER],
         filters=False,
     )
@@ -112,9 +111,9 @@ class LoginView(APIView):
     @extend_schema(
         tags=["users"],
         summary="Log in",
-        description="With either `email` or `username`. 401 `wrong_credentials` does not tell what was wrong.",
+        description="With either `email` or `username`. A refusal does not tell which part was wrong.",
         request=LoginInput,
-        responses=TokenPairSerializer,
+        responses={200: TokenPairSerializer, 401: refusal("wrong_credentials")},
         examples=[examples.LOGIN, examples.TOKEN_PAIR],
     )
     def post(self, request: Request) -> Response:
@@ -135,9 +134,9 @@ class RefreshView(APIView):
     @extend_schema(
         tags=["users"],
         summary="Exchange a refresh token; used twice, it ends its session",
-        description="401 `invalid_token`: it expired, was used before, or its session has ended.",
+        description="It is refused when it has expired, was used before, or its session has ended.",
         request=RefreshInput,
-        responses=TokenPairSerializer,
+        responses={200: TokenPairSerializer, 401: refusal("invalid_token")},
         examples=[examples.REFRESH, examples.TOKEN_PAIR],
     )
     def post(self, request: Request) -> Response:
@@ -176,9 +175,8 @@ class ProfileView(APIView):
     @extend_schema(
         tags=["users"],
         summary="Replace your data; what is left out is emptied",
-        description=_TAKEN,
         request=ProfileInput,
-        responses=UserSerializer,
+        responses={200: UserSerializer, 409: _TAKEN},
         examples=[examples.PROFILE, examples.USER],
     )
     def put(self, request: Request) -> Response:
@@ -187,9 +185,8 @@ class ProfileView(APIView):
     @extend_schema(
         tags=["users"],
         summary="Change parts of your data",
-        description=_TAKEN,
         request=ProfileInput,
-        responses=UserSerializer,
+        responses={200: UserSerializer, 409: _TAKEN},
         examples=[examples.PROFILE, examples.USER],
     )
     def patch(self, request: Request) -> Response:
@@ -243,8 +240,8 @@ class ActivityView(generics.ListAPIView[models.Activity]):
     @extend_schema(
         tags=["users"],
         summary="Read your activity log; staff, anyone's",
-        description="403 when somebody who is not staff asks for another's.",
         parameters=[OpenApiParameter("user", OpenApiTypes.UUID, description="Whose log, for staff.")],
+        responses={200: ActivitySerializer(many=True), 403: refusal("permission_denied")},
     )
     def get(self, request: Request, *args: object, **kwargs: object) -> Response:
         return super().get(request, *args, **kwargs)
@@ -258,9 +255,9 @@ class PasswordChangeView(APIView):
     @extend_schema(
         tags=["users"],
         summary="Change your password and end all your other sessions",
-        description="401 `wrong_credentials`: the old one is wrong. 400 `weak_password`: the new one breaks a rule.",
         request=PasswordChangeInput,
-        responses={204: None},
+        description="400 `weak_password`: the new one breaks a rule.",
+        responses={204: None, 401: refusal("wrong_credentials")},
         examples=[examples.PASSWORD_CHANGE],
     )
     def post(self, request: Request) -> Response:
@@ -290,9 +287,9 @@ class UserView(APIView):
     @extend_schema(
         tags=["users"],
         summary="Change an account's role, or deactivate it; ends its sessions",
-        description="409 `own_role`: nobody manages themselves.",
+        description="Nobody manages themselves.",
         request=ManageInput,
-        responses=UserSerializer,
+        responses={200: UserSerializer, 409: refusal("own_role")},
         examples=[examples.MANAGE, examples.USER],
     )
     def patch(self, request: Request, user_id: UUID) -> Response:

@@ -1,0 +1,211 @@
+"""Who may call what: every address and method of the API, for every kind of caller."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+from django.db import connections
+from django.urls import URLPattern, URLResolver, get_resolver
+from rest_framework.test import APIClient
+
+from apps.common.databases import all_aliases
+from apps.orders.interface import Order
+from apps.orders.tests import factories
+from apps.users.interface import Client, Role
+from apps.users.tests.factories import PASSWORD
+from config import readiness, services
+from tests.flow import LoggedIn
+
+pytestmark = pytest.mark.django_db
+
+# What is in braces belongs to `owner`; `other` is a customer too. "-" where nothing belongs to anybody in particular.
+TABLE = """
+method  path                               nobody  owner  other  catalog  orders  admin
+
+GET     /                                     200    200      -      200     200    200
+GET     /health                               200    200      -      200     200    200
+GET     /ready                                200    200      -      200     200    200
+GET     /api/schema/                          200    200      -      200     200    200
+GET     /api/docs/                            200    200      -      200     200    200
+GET     /.well-known/jwks.json                200    200      -      200     200    200
+
+POST    users/register                        201    201      -      201     201    201
+POST    users                                 201    201      -      201     201    201
+GET     users                                 401    403      -      403     403    200
+POST    users/login                           200    200      -      200     200    200
+POST    users/token/refresh                   200    200    200      200     200    200
+DELETE  users/logout                          401    204      -      204     204    204
+POST    users/logout                          401    204      -      204     204    204
+GET     users/profile                         401    200      -      200     200    200
+PUT     users/profile                         401    200      -      200     200    200
+PATCH   users/profile                         401    200      -      200     200    200
+GET     users/sessions                        401    200      -      200     200    200
+DELETE  users/sessions/{session}              401    204    404      404     404    404
+GET     users/activity                        401    200      -      200     200    200
+GET     users/activity?user={user}            401    200    403      200     200    200
+POST    users/password/change                 401    204      -      204     204    204
+GET     users/{user}                          401    200    404      200     200    200
+PATCH   users/{user}                          401    403    403      403     403    200
+
+GET     products                              200    200      -      200     200    200
+POST    products                              401    403      -      201     403    201
+GET     products/search                       200    200      -      200     200    200
+GET     products/{product}                    200    200      -      200     200    200
+PUT     products/{product}                    401    403      -      200     403    200
+PATCH   products/{product}                    401    403      -      200     403    200
+DELETE  products/{product}                    401    403      -      204     403    204
+GET     products/{product}/stock              401    403      -      200     403    200
+POST    products/{product}/stock/adjust       401    403      -      200     403    200
+GET     products/{product}/stock/movements    401    403      -      200     403    200
+GET     categories                            200    200      -      200     200    200
+POST    categories                            401    403      -      201     403    201
+GET     categories/{category}                 200    200      -      200     200    200
+PUT     categories/{category}                 401    403      -      200     403    200
+PATCH   categories/{category}                 401    403      -      200     403    200
+DELETE  categories/{category}                 401    403      -      204     403    204
+
+GET     orders                                401    200      -      200     200    200
+POST    orders                                401    201      -      201     201    201
+GET     orders/user/{user}                    401    200    404      404     200    200
+GET     orders/{pending}                      401    200    404      404     200    200
+PUT     orders/{pending}                      401    200    404      404     404    404
+PATCH   orders/{pending}                      401    200    404      404     404    404
+DELETE  orders/{pending}                      401    200    404      404     200    200
+GET     orders/{pending}/status               401    200    404      404     200    200
+GET     orders/{pending}/timeline             401    200    404      404     200    200
+POST    orders/{pending}/pay                  401    200    404      404     404    404
+POST    orders/{pending}/cancel               401    200    404      404     200    200
+POST    orders/{paid}/ship                    401    403    403      403     200    200
+POST    orders/{shipped}/deliver              401    403    403      403     200    200
+POST    orders/{paid}/refund                  401    403    403      403     200    200
+"""
+ROLES = {
+    "other": Role.USER,
+    "catalog": Role.CATALOG_STAFF,
+    "orders": Role.ORDER_STAFF,
+    "admin": Role.ADMIN,
+}
+ACCOUNT = {"username": "grace", "email": "grace@example.com"}
+
+
+def rows() -> Iterator[tuple[str, str, str, int]]:
+    """Method, path, caller and expected status of every cell."""
+    (_, _, *callers), *lines = (line.split() for line in TABLE.splitlines() if line)
+    for method, path, *statuses in lines:
+        for caller, status in zip(callers, statuses, strict=True):
+            if status != "-":
+                yield method, path, caller, int(status)
+
+
+def things(owner: LoggedIn) -> Mapping[str, Callable[[], object]]:
+    """What the braces stand for, made when it is asked for."""
+    users, user = services.users(), owner.user
+    log_in = Client(address="127.0.0.1", agent="")
+
+    def order() -> Order:
+        return factories.place(user.id, (factories.make_product(), 1))
+
+    return {
+        "user": lambda: user.id,
+        "session": lambda: users.list_sessions(user_id=user.id)[0].id,
+        "refresh": lambda: users.log_in(login=user.email, password=PASSWORD, client=log_in).refresh,
+        "email": lambda: user.email,
+        "product": lambda: factories.make_product().id,
+        "category": lambda: services.products().create_category(name="Lamps").id,
+        "pending": lambda: order().id,
+        "paid": lambda: factories.pay(order()).id,
+        "shipped": lambda: factories.ship(factories.pay(order())).id,
+    }
+
+
+def body(method: str, path: str, make: Mapping[str, Callable[[], object]]) -> dict[str, Any] | None:
+    """A body that the call accepts."""
+
+    def lines() -> dict[str, Any]:
+        return {"items": [{"product_id": make["product"](), "quantity": 1}]}
+
+    bodies: dict[str, Callable[[], dict[str, Any]]] = {
+        "POST users/register": lambda: {**ACCOUNT, "password": PASSWORD},
+        "POST users": lambda: {**ACCOUNT, "password": PASSWORD},
+        "POST users/login": lambda: {"email": make["email"](), "password": PASSWORD},
+        "POST users/token/refresh": lambda: {"refresh": make["refresh"]()},
+        "PUT users/profile": lambda: ACCOUNT,
+        "PATCH users/profile": lambda: {"first_name": "Grace"},
+        "POST users/password/change": lambda: {"old_password": PASSWORD, "new_password": "correct horse 9"},
+        "PATCH users/{user}": lambda: {"role": "catalog_staff"},
+        "POST products": lambda: {"name": "Lamp", "price": "9.99", "stock": 1},
+        "PUT products/{product}": lambda: {"name": "Lamp", "price": "9.99"},
+        "PATCH products/{product}": lambda: {"price": "9.99"},
+        "POST products/{product}/stock/adjust": lambda: {"delta": 1, "reason": "delivery"},
+        "POST categories": lambda: {"name": "Chairs"},
+        "PUT categories/{category}": lambda: {"name": "Chairs"},
+        "PATCH categories/{category}": lambda: {"name": "Chairs"},
+        "POST orders": lines,
+        "PUT orders/{pending}": lines,
+        "PATCH orders/{pending}": lambda: {"note": "Ring twice."},
+        "POST orders/{pending}/pay": lambda: {"method": "card", "token": "tok_visa"},
+    }
+    make_body = bodies.get(f"{method} {path}")
+    return make_body() if make_body else None
+
+
+def everything_stored() -> dict[tuple[str, str], list[str]]:
+    """Every row of every table."""
+    stored = {}
+    for alias in all_aliases():
+        with connections[alias].cursor() as cursor:
+            for table in connections[alias].introspection.table_names(cursor):
+                cursor.execute(f'SELECT * FROM "{table}"')
+                stored[alias, table] = sorted(map(repr, cursor.fetchall()))
+    return stored
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "caller", "status"), [pytest.param(*row, id=f"{row[0]}-{row[1]}-{row[2]}") for row in rows()]
+)
+def test_who_may_call_what(
+    log_in: Callable[..., LoggedIn],
+    api: APIClient,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    path: str,
+    caller: str,
+    status: int,
+) -> None:
+    monkeypatch.setattr(readiness, "check", dict)  # connects by itself, past the transaction of this test
+    owner = log_in()
+    client = {"nobody": api, "owner": owner}.get(caller) or log_in(ROLES[caller])
+    make = things(owner)
+    address = path if path.startswith("/") else f"/api/v1/{path}"
+    address = re.sub(r"{(\w+)}", lambda name: str(make[name[1]]()), address)
+    data = body(method, path, make)
+    must_not_write = method == "GET" or status >= 400
+    before = everything_stored() if must_not_write else {}
+
+    if data is None:
+        response = client.generic(method, address)
+    else:
+        response = getattr(client, method.lower())(address, data, format="json")
+
+    assert response.status_code == status, response.content
+    if must_not_write:
+        assert everything_stored() == before
+
+
+def routes(patterns: list[URLPattern | URLResolver], prefix: str = "/") -> Iterator[str]:
+    """Each method and path that is served by REST framework."""
+    for pattern in patterns:
+        path = prefix + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from routes(pattern.url_patterns, path)
+        elif view := getattr(pattern.callback, "cls", None):
+            for method in set(view.http_method_names) - {"head", "options"}:
+                if hasattr(view, method):
+                    yield f"{method.upper()} {re.sub('<[^>]*>', '{}', path).removeprefix('/api/v1/')}"
+
+
+def test_the_table_is_complete() -> None:
+    listed = {f"{method} {re.sub('{[^}]*}', '{}', path)}" for method, path, _, _ in rows()}
+
+    assert set(routes(get_resolver().url_patterns)) - listed == set()
