@@ -85,7 +85,7 @@ def test_a_failed_delivery_is_replayed_from_its_page(staff: Callable[[Role], Cli
     }  # fmt: skip
     failure = FailedDelivery.objects.using(alias_of("orders")).create(
         consumer="orders.mail_customer",
-        event_id=event["id"],
+        event_id=str(event["id"]),
         type="order.shipped",
         message=event,
         error="x",

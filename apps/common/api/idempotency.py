@@ -20,6 +20,7 @@ from rest_framework.status import is_server_error
 from rest_framework.views import APIView
 
 from apps.common.api.permissions import caller_id
+from apps.common.api.renderers import to_json
 from apps.common.databases import alias_of, atomic
 from apps.common.errors import Busy, DomainError, InvalidInput, KeyReused
 from apps.common.ids import new_id
@@ -65,7 +66,7 @@ def answer_once(view: APIView, request: Request, service: str, handle: Callable[
     if is_server_error(response.status_code):
         _release(service, claim)
     else:
-        _rows(service).filter(pk=claim.pk).update(status=response.status_code, body=_dump(response.data))
+        _rows(service).filter(pk=claim.pk).update(status=response.status_code, body=to_json(response.data))
     return response
 
 
@@ -115,10 +116,6 @@ def _replay(claim: IdempotencyKey) -> Response:
 def _fingerprint(request: Request) -> str:
     content = orjson.dumps([request.method, request.path, request.data], option=orjson.OPT_SORT_KEYS, default=str)
     return hashlib.sha256(content).hexdigest()
-
-
-def _dump(data: object) -> bytes:
-    return orjson.dumps(data, default=str, option=orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS)
 
 
 def _rows(service: str) -> QuerySet[IdempotencyKey]:

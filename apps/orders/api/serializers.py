@@ -6,7 +6,7 @@ from rest_framework import serializers
 from rest_framework_dataclasses.serializers import DataclassSerializer
 
 from apps.common.api.fields import AmountField, CurrencyField, LineField, TextField
-from apps.common.api.serializers import InputSerializer
+from apps.common.api.serializers import InputSerializer, QueryInput
 from apps.orders.interface import Order, OrderStatus, ShippingAddress, TimelineEntry
 from apps.products.interface import StockLine
 
@@ -95,7 +95,7 @@ class ReasonSerializer(InputSerializer):
     reason = LineField(max_length=300, required=False, allow_blank=True, default="")
 
 
-class OrderFilterSerializer(serializers.Serializer[Any]):
+class OrderFilterSerializer(QueryInput):
     """`?status=&from=&to=`; the times are RFC 3339."""
 
     status = serializers.ChoiceField(choices=[status.value for status in OrderStatus], required=False)

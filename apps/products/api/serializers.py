@@ -4,11 +4,10 @@ from typing import Any
 
 from django.core.validators import validate_unicode_slug
 from rest_framework import serializers
-from rest_framework.request import Request
 from rest_framework_dataclasses.serializers import DataclassSerializer
 
 from apps.common.api.fields import AmountField, CurrencyField, LineField, TextField
-from apps.common.api.serializers import InputSerializer
+from apps.common.api.serializers import InputSerializer, QueryInput
 from apps.products.interface import Category, Image, StockLevel, StockMovement
 from apps.products.models import MAX_STOCK
 from apps.products.selection import Facets
@@ -89,17 +88,6 @@ class StockAdjustInput(InputSerializer):
         if ("delta" in attrs) == ("on_hand" in attrs):
             raise serializers.ValidationError("Give either delta or on_hand.")
         return attrs
-
-
-class QueryInput(InputSerializer):
-    """Query parameters. Unknown ones are ignored, as links grow them on their way; empty ones are absent."""
-
-    @classmethod
-    def read(cls, request: Request) -> dict[str, Any]:
-        known = cls().fields
-        serializer = cls(data={key: text for key, text in request.query_params.items() if text and key in known})
-        serializer.is_valid(raise_exception=True)
-        return dict(serializer.validated_data)
 
 
 class FiltersInput(QueryInput):

@@ -16,7 +16,6 @@ from rest_framework.views import APIView
 from apps.common.api.paging import NewestFirst, PagePagination
 from apps.common.api.permissions import IsCatalogStaff, ReadOnlyOrCatalogStaff, has_role
 from apps.common.api.schema import ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION, refusal
-from apps.common.api.serializers import InputSerializer
 from apps.common.errors import InvalidInput, Problem
 from apps.products import models
 from apps.products.api import examples
@@ -87,7 +86,7 @@ class ProductsView(GenericAPIView[models.Product]):
         examples=[examples.NEW_PRODUCT, examples.PRODUCT],
     )
     def post(self, request: Request) -> Response:
-        new = NewProduct(**_read(ProductInput, request))
+        new = NewProduct(**ProductInput.read(request))
         product = services.products().create_product(new=new, actor_id=request.user.id)
         response = _answer(product, request, status.HTTP_201_CREATED)
         response["Location"] = reverse("product", args=[product.id], request=request)
@@ -148,7 +147,7 @@ class ProductView(APIView):
         examples=[examples.PRODUCT],
     )
     def put(self, request: Request, product_id: UUID) -> Response:
-        return self._update(request, product_id, {**_PUT_DEFAULTS, **_read(ProductInput, request)})
+        return self._update(request, product_id, {**_PUT_DEFAULTS, **ProductInput.read(request)})
 
     @extend_schema(
         tags=["products"],
@@ -159,7 +158,7 @@ class ProductView(APIView):
         examples=[examples.PRODUCT_CHANGE, examples.PRODUCT],
     )
     def patch(self, request: Request, product_id: UUID) -> Response:
-        return self._update(request, product_id, _read(ProductInput, request, partial=True))
+        return self._update(request, product_id, ProductInput.read(request, partial=True))
 
     @extend_schema(tags=["products"], summary="Delete a product", parameters=[IF_MATCH], responses={204: None})
     def delete(self, request: Request, product_id: UUID) -> Response:
@@ -203,7 +202,7 @@ class StockAdjustView(APIView):
         examples=[examples.DELIVERY, examples.COUNT, examples.LEVEL],
     )
     def post(self, request: Request, product_id: UUID) -> Response:
-        adjustment = _read(StockAdjustInput, request)
+        adjustment = StockAdjustInput.read(request)
         level = services.products().adjust_stock(product_id=product_id, actor_id=request.user.id, **adjustment)
         return Response(level_body(level))
 
@@ -252,7 +251,7 @@ class CategoriesView(GenericAPIView[models.Category]):
         examples=[examples.NEW_CATEGORY, examples.CATEGORY],
     )
     def post(self, request: Request) -> Response:
-        category = services.products().create_category(**_read(CategoryInput, request))
+        category = services.products().create_category(**CategoryInput.read(request))
         location = reverse("category", args=[category.id], request=request)
         return Response(category_body(category), status=status.HTTP_201_CREATED, headers={"Location": location})
 
@@ -277,7 +276,7 @@ class CategoryView(APIView):
         examples=[examples.NEW_CATEGORY, examples.CATEGORY],
     )
     def put(self, request: Request, category_id: UUID) -> Response:
-        return self._update(category_id, {"parent_id": None, **_read(CategoryInput, request)})
+        return self._update(category_id, {"parent_id": None, **CategoryInput.read(request)})
 
     @extend_schema(
         tags=["categories"],
@@ -287,7 +286,7 @@ class CategoryView(APIView):
         examples=[examples.CATEGORY],
     )
     def patch(self, request: Request, category_id: UUID) -> Response:
-        return self._update(category_id, _read(CategoryInput, request, partial=True))
+        return self._update(category_id, CategoryInput.read(request, partial=True))
 
     @extend_schema(
         tags=["categories"], summary="Delete a category", responses={204: None, 409: refusal("category_in_use")}
@@ -299,12 +298,6 @@ class CategoryView(APIView):
     def _update(self, category_id: UUID, data: dict[str, Any]) -> Response:
         category = services.products().update_category(category_id=category_id, move="parent_id" in data, **data)
         return Response(category_body(category))
-
-
-def _read(kind: type[InputSerializer], request: Request, *, partial: bool = False) -> dict[str, Any]:
-    serializer = kind(data=request.data, partial=partial)
-    serializer.is_valid(raise_exception=True)
-    return dict(serializer.validated_data)
 
 
 def _filters(query: dict[str, Any], request: Request) -> Filters:

@@ -1,6 +1,6 @@
 """The users service over REST."""
 
-from typing import Any, cast
+from typing import cast
 from uuid import UUID
 
 from django.contrib.auth import logout
@@ -117,7 +117,7 @@ class LoginView(APIView):
         examples=[examples.LOGIN, examples.TOKEN_PAIR],
     )
     def post(self, request: Request) -> Response:
-        given = _read(LoginInput, request)
+        given = LoginInput.read(request)
         pair = services.users().log_in(
             login=given.get("email") or given["username"], password=given["password"], client=_client(request)
         )
@@ -140,7 +140,7 @@ class RefreshView(APIView):
         examples=[examples.REFRESH, examples.TOKEN_PAIR],
     )
     def post(self, request: Request) -> Response:
-        given = _read(RefreshInput, request)
+        given = RefreshInput.read(request)
         pair = services.users().refresh(refresh_token=given["refresh"], client=_client(request))
         return Response(TokenPairSerializer(pair).data)
 
@@ -193,7 +193,7 @@ class ProfileView(APIView):
         return self._change(request, partial=True)
 
     def _change(self, request: Request, *, partial: bool) -> Response:
-        profile = Profile(**_read(ProfileInput, request, partial=partial))
+        profile = Profile(**ProfileInput.read(request, partial=partial))
         user = services.users().update_profile(user_id=_caller(request).id, profile=profile)
         return Response(UserSerializer(user).data)
 
@@ -261,7 +261,7 @@ class PasswordChangeView(APIView):
         examples=[examples.PASSWORD_CHANGE],
     )
     def post(self, request: Request) -> Response:
-        given = _read(PasswordChangeInput, request)
+        given = PasswordChangeInput.read(request)
         services.users().change_password(
             user_id=_caller(request).id,
             session_id=_session_id(request),
@@ -293,7 +293,7 @@ class UserView(APIView):
         examples=[examples.MANAGE, examples.USER],
     )
     def patch(self, request: Request, user_id: UUID) -> Response:
-        given = _read(ManageInput, request, partial=True)
+        given = ManageInput.read(request, partial=True)
         role = Role(given["role"]) if "role" in given else None
         user = services.users().manage_user(
             actor_id=_caller(request).id, user_id=user_id, role=role, active=given.get("active")
@@ -302,18 +302,12 @@ class UserView(APIView):
 
 
 def _register(request: Request) -> Response:
-    given = _read(RegisterInput, request)
+    given = RegisterInput.read(request)
     password = given.pop("password")
     user = services.users().register(
         username=given["username"], email=given["email"], password=password, profile=Profile(**given)
     )
     return Response(UserSerializer(user).data, status=status.HTTP_201_CREATED)
-
-
-def _read(kind: type[serializers.Serializer[Any]], request: Request, *, partial: bool = False) -> dict[str, Any]:
-    serializer = kind(data=request.data, partial=partial)
-    serializer.is_valid(raise_exception=True)
-    return dict(serializer.validated_data)
 
 
 def _caller(request: Request) -> Principal | models.User:
