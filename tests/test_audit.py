@@ -72,7 +72,10 @@ CORRUPTIONS: list[tuple[set[str], Callable[[], object]]] = [
     ),
     ({"Live sessions belong to active users"}, lambda: User.objects.update(active=False)),
     ({"on hand equals the sum of the ledger"}, lambda: StockLevel.objects.update(on_hand=F("on_hand") + 1)),
-    ({"on hand equals the sum of the ledger"}, lambda: StockMovement.objects.filter(kind="return").delete()),
+    (
+        {"on hand equals the sum of the ledger", "every deducted order is in the ledger, and only those"},
+        lambda: StockMovement.objects.filter(kind="return").delete(),
+    ),
     ({"reserved equals the sum of active reservations"}, lambda: StockLevel.objects.update(reserved=F("reserved") + 1)),
     (
         {"every product in the ledger has a level", "every product has a stock level"},
@@ -88,10 +91,34 @@ CORRUPTIONS: list[tuple[set[str], Callable[[], object]]] = [
         {"a line's total is price times quantity", "an order's total is the sum of its lines and its shipping"},
         lambda: OrderItem.objects.update(total=F("total") + 1),
     ),
-    ({"a timeline has every change once"}, lambda: OrderTransition.objects.filter(action="ship").delete()),
+    (
+        {"a timeline has every change once", "an order stands where its timeline ends"},
+        lambda: OrderTransition.objects.filter(action="ship").delete(),
+    ),
+    (
+        {"an order stands where its timeline ends"},
+        lambda: OrderTransition.objects.filter(status="shipped").update(status="paid"),
+    ),
     (
         {"a paid order has one payment of its total", "the sandbox's books agree with the payments"},
         lambda: Payment.objects.filter(order__status="paid").update(status="failed"),
+    ),
+    (
+        {"no money is kept for an order that is not paid or has ended"},
+        lambda: Payment.objects.filter(order__status="refunded").update(status="failed"),
+    ),
+    (
+        {"the sandbox's books agree with the payments"},
+        lambda: Payment.objects.filter(order__status="paid").update(transaction_id=""),
+    ),
+    ({"the sandbox's books agree with the payments"}, lambda: SandboxCharge.objects.update(currency="EUR")),
+    (
+        {"every deducted order is in the ledger, and only those", "on hand equals the sum of the ledger"},
+        lambda: StockMovement.objects.filter(kind="sale", delta=-3).delete(),
+    ),
+    (
+        {"every deducted order is in the ledger, and only those"},
+        lambda: StockMovement.objects.filter(kind="sale", delta=-3).update(kind="adjustment"),
     ),
     (
         {"a paid order has one payment of its total", "the sandbox's books agree with the payments"},
@@ -101,6 +128,7 @@ CORRUPTIONS: list[tuple[set[str], Callable[[], object]]] = [
         {
             "no money is kept for an order that is not paid or has ended",
             "a timeline has every change once",
+            "an order stands where its timeline ends",
             "the stock of every order is where its status says",
         },
         lambda: Order.objects.filter(**PAID).update(status="expired", sequence=F("sequence") + 1),
@@ -162,6 +190,7 @@ def test_what_is_left_lying_for_too_long_is_found(_shop: None, customer: UUID) -
             "no payment or refund is left open",
             "no change is left half done",
             "no reservation is held past its time",
+            "no order is pending past its time",
             "no stock is held for an order that does not exist",
             "every event is published",
         }
@@ -174,10 +203,13 @@ def test_events_that_went_missing_are_found(_shop: None) -> None:  # noqa: PT019
         assert broken() == {"every published event has reached every subscriber"}
         OutboxEvent.objects.using(alias).filter(type="order.created").update(published_at=None)
         assert "every event is published" in broken()
-    FailedDelivery.objects.using(alias).create(
+    failure = FailedDelivery.objects.using(alias).create(
         consumer="orders.mail_customer", event_id=new_id(), type="order.paid", message={}, error="x", state="dead"
     )
     assert "no delivery has been given up" in broken()
+    failure.state, failure.next_attempt_at = "retrying", timezone.now() - timedelta(minutes=6)
+    failure.save()
+    assert "every failed delivery is tried again in time" in broken()
 
 
 def test_a_violation_is_named_and_the_command_fails(_shop: None) -> None:  # noqa: PT019 - as above

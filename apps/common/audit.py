@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Rule:
-    """Something that must hold for every row. `violations` yields one sentence for each row where it does not;
-    `checked` counts the rows that were looked at.
+    """Something that must hold for every row. `checked` counts the rows that are looked at. `violations` yields one
+    sentence for each row where it does not hold; its first two words name the row, such as "order 261122-7F3K9QXA".
     """
 
     name: str

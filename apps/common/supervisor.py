@@ -2,12 +2,14 @@
 
 import ctypes
 import logging
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 logger = logging.getLogger(__name__)
@@ -57,6 +59,7 @@ class Supervisor:
             code = process.running.poll()
             if code is None:
                 return
+            _kill_group(process.running)
             if now - process.started_at > _STEADY_SECONDS:
                 process.failures = 0
             pause = _RESTART_SECONDS[min(process.failures, len(_RESTART_SECONDS) - 1)]
@@ -81,13 +84,21 @@ def _die_with_parent() -> None:
 
 
 def _end(process: Process) -> None:
-    """Let the process finish what it began; kill it only if it does not come to an end."""
-    if process.running is None or process.running.poll() is not None:
+    """Let the process finish what it began; kill it, and what it left behind, only if it does not come to an end."""
+    if process.running is None:
         return
     process.running.terminate()
     try:
         process.running.wait(timeout=_STOP_SECONDS)
     except subprocess.TimeoutExpired:
         logger.error("%s did not stop within %s s and was killed", process.name, _STOP_SECONDS)  # noqa: TRY400
-        process.running.kill()
-        process.running.wait()
+    _kill_group(process.running)
+    process.running.wait()
+
+
+def _kill_group(process: "subprocess.Popen[bytes]") -> None:
+    """Kill what is left of a process and its children: an orphaned web worker would go on answering, from a cache of
+    its own.
+    """
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

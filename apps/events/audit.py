@@ -20,7 +20,7 @@ def _published() -> Iterator[str]:
     for alias in all_aliases():
         stuck = OutboxEvent.objects.using(alias).filter(published_at=None, occurred_at__lt=timezone.now() - _GRACE)
         for event in stuck.iterator():
-            yield f"{event} waits since {event.occurred_at}: {event.last_error or 'does the relay run?'}"
+            yield f"event {event.id} ({event.type}) waits since {event.occurred_at}: {event.last_error or 'does the relay run?'}"
 
 
 def _handled() -> Iterator[str]:
@@ -36,7 +36,7 @@ def _handled() -> Iterator[str]:
 def _unhandled(page: list[OutboxEvent]) -> Iterator[str]:
     heard_by: dict[str, list[OutboxEvent]] = defaultdict(list)
     for event in page:
-        for consumer in settings.EVENT_SUBSCRIBERS[event.type]:
+        for consumer in settings.EVENT_SUBSCRIBERS.get(event.type, ()):
             heard_by[consumer].append(event)
     for consumer, events in heard_by.items():
         alias = alias_of(consumer.partition(".")[0])
@@ -45,13 +45,24 @@ def _unhandled(page: list[OutboxEvent]) -> Iterator[str]:
             *InboxEntry.objects.using(alias).filter(**wanted).values_list("event_id", flat=True),
             *FailedDelivery.objects.using(alias).filter(**wanted).values_list("event_id", flat=True),
         }
-        yield from (f"{event} never reached {consumer}" for event in events if event.id not in done)
+        yield from (
+            f"event {event.id} ({event.type}) never reached {consumer}" for event in events if event.id not in done
+        )
+
+
+def _overdue() -> Iterator[str]:
+    for alias in all_aliases():
+        overdue = FailedDelivery.objects.using(alias).filter(
+            state=FailedDelivery.State.RETRYING, next_attempt_at__lt=timezone.now() - _GRACE
+        )
+        for failure in overdue.iterator():
+            yield f"delivery {failure.id} to {failure.consumer} should have been tried again at {failure.next_attempt_at}"
 
 
 def _dead() -> Iterator[str]:
     for alias in all_aliases():
         for failure in FailedDelivery.objects.using(alias).filter(state=FailedDelivery.State.DEAD).iterator():
-            yield f"{failure} has failed {failure.attempts} times: {failure.error}"
+            yield f"delivery {failure.id} to {failure.consumer} has failed {failure.attempts} times: {failure.error}"
 
 
 def _count_events() -> int:
@@ -65,5 +76,6 @@ def _count_failures() -> int:
 RULES = [
     Rule("every event is published", _count_events, _published),
     Rule("every published event has reached every subscriber", _count_events, _handled),
+    Rule("every failed delivery is tried again in time", _count_failures, _overdue),
     Rule("no delivery has been given up", _count_failures, _dead),
 ]

@@ -1,6 +1,7 @@
 """Publishing: an event is a row that commits with the change that it tells of."""
 
 import secrets
+from uuid import UUID
 
 from django.db.transaction import get_connection
 from django_guid import get_guid
@@ -39,5 +40,7 @@ def publish(service: str, *facts: Fact) -> None:
 
 def _traceparent() -> str:
     """A W3C trace context (`traceparent`, version 00). The request's id is the trace's, so both find each other."""
-    trace_id = get_guid() or secrets.token_hex(16)
+    request_id = get_guid()
+    # A client may name its request, by a UUID in any of its forms.
+    trace_id = UUID(request_id).hex if request_id else secrets.token_hex(16)
     return f"00-{trace_id}-{secrets.token_hex(8)}-00"

@@ -62,7 +62,8 @@ def _dispatch(events: Sequence[OutboxEvent]) -> None:
     """One message for each subscriber, with all the events that it hears of."""
     batches: dict[str, list[OutboxEvent]] = defaultdict(list)
     for event in events:
-        for task in settings.EVENT_SUBSCRIBERS[event.type]:
+        # Nobody hears of a type that is not in the table: a newer version, since rolled back, may have left one.
+        for task in settings.EVENT_SUBSCRIBERS.get(event.type, ()):
             batches[task].append(event)
     for task, batch in batches.items():
         messages = [event.to_event().to_message() for event in batch]

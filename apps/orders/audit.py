@@ -9,7 +9,8 @@ from datetime import timedelta
 from typing import TypeVar
 from uuid import UUID
 
-from django.db.models import Count, F, Model, Q, QuerySet
+from django.db.models import Count, F, Model, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from apps.common.audit import Rule
@@ -17,7 +18,8 @@ from apps.common.databases import alias_of
 from apps.events.models import InboxEntry, OutboxEvent
 from apps.orders import events
 from apps.orders.interface import OrderStatus, PaymentStatus
-from apps.orders.models import OPEN_PAYMENTS, Order, OrderItem, Payment, SandboxCharge
+from apps.orders.models import OPEN_PAYMENTS, Order, OrderItem, OrderTransition, Payment, SandboxCharge
+from apps.orders.states import Action
 from apps.products.interface import Reservation, ReservationState
 from config import services
 
@@ -25,6 +27,7 @@ _GRACE = timedelta(minutes=10)
 _PAGE = 1000
 _HAS_BEEN_PAID = (OrderStatus.PAID, OrderStatus.SHIPPED, OrderStatus.DELIVERED)
 _Row = TypeVar("_Row", bound=Model)
+_CHARGED = (PaymentStatus.SUCCEEDED, PaymentStatus.REFUNDING, PaymentStatus.REFUNDED)
 _STOCK_CONSUMER = "products.settle_reservation"
 _STOCK_EVENTS = (events.PAID, events.CANCELLED, events.EXPIRED, events.REFUNDED)
 
@@ -49,6 +52,19 @@ def _timelines() -> Iterator[str]:
         yield f"order {row.number}: {row.count} changes in its timeline, but it counts {row.sequence - 1}"
 
 
+def _statuses() -> Iterator[str]:
+    last = OrderTransition.objects.filter(order=OuterRef("pk")).order_by("-sequence").values("status")[:1]
+    ends = Order.objects.annotate(end=Coalesce(Subquery(last), Value(OrderStatus.PENDING.value)))
+    for row in ends.exclude(status=F("end")).iterator():
+        yield f"order {row.number} is {row.status}, but its timeline ends {row.end}"
+
+
+def _overdue() -> Iterator[str]:
+    late = Order.objects.filter(status=OrderStatus.PENDING, expires_at__lt=timezone.now() - _GRACE)
+    for row in late.filter(change_began_at=None).exclude(payments__status__in=OPEN_PAYMENTS).iterator():
+        yield f"order {row.number} should have expired at {row.expires_at}"
+
+
 def _paid_orders() -> Iterator[str]:
     paid = Payment.objects.filter(status__in=(PaymentStatus.SUCCEEDED, PaymentStatus.REFUNDING))
     rows = Order.objects.filter(status__in=_HAS_BEEN_PAID).exclude(
@@ -65,6 +81,11 @@ def _unpaid_orders() -> Iterator[str]:
     )
     for payment in Payment.objects.filter(unpaid | ended).select_related("order").iterator():
         yield f"order {payment.order.number} is {payment.order.status}, but payment {payment.id} is {payment.status}"
+    was_paid = Order.objects.filter(
+        status__in=(OrderStatus.CANCELLED, OrderStatus.REFUNDED), transitions__action=Action.PAY
+    )
+    for row in was_paid.exclude(payments__status=PaymentStatus.REFUNDED).iterator():
+        yield f"order {row.number} was paid and is {row.status}, but no payment of it was refunded"
 
 
 def _open_payments() -> Iterator[str]:
@@ -82,18 +103,30 @@ def _provider() -> Iterator[str]:
     for charges in _pages(SandboxCharge.objects.all()):
         payments = {str(row.id): row for row in Payment.objects.filter(pk__in=[charge.pk for charge in charges])}
         for charge in charges:
-            payment = payments.get(charge.pk)
-            settled = {PaymentStatus.SUCCEEDED: False, PaymentStatus.FAILED: True, PaymentStatus.REFUNDED: True}
-            if payment is None:
-                yield f"charge {charge.transaction_id} belongs to no payment"
-            elif payment.status in settled and charge.refunded != settled[PaymentStatus(payment.status)]:
-                yield f"payment {payment.id} is {payment.status}, but the provider says refunded={charge.refunded}"
-            elif charge.amount != payment.amount:
-                yield f"payment {payment.id} is {payment.amount}, but the provider took {charge.amount}"
+            fault = _compare_books(charge, payments.get(charge.pk))
+            if fault:
+                yield f"charge {charge.transaction_id} {fault}"
     known = SandboxCharge.objects.values("transaction_id")
-    ours = Payment.objects.filter(provider="sandbox").exclude(transaction_id="")
-    for payment in ours.exclude(transaction_id__in=known).iterator():
-        yield f"payment {payment.id}: the provider knows no charge {payment.transaction_id}"
+    ours = Payment.objects.filter(provider="sandbox", status__in=_CHARGED).exclude(transaction_id__in=known)
+    for payment in ours.iterator():
+        yield f"payment {payment.id} is {payment.status}, but the provider knows no charge {payment.transaction_id!r}"
+
+
+def _compare_books(charge: SandboxCharge, payment: Payment | None) -> str | None:
+    """What is wrong between a charge and its payment, if anything. One that is open is being settled."""
+    if payment is None:
+        return "belongs to no payment"
+    if payment.status in OPEN_PAYMENTS:
+        return None
+    if charge.refunded == (payment.status == PaymentStatus.SUCCEEDED):
+        return f"has refunded={charge.refunded}, but payment {payment.id} is {payment.status}"
+    if (charge.amount, charge.currency) != (payment.amount, payment.currency):
+        return (
+            f"took {charge.amount} {charge.currency}, but payment {payment.id} is {payment.amount} {payment.currency}"
+        )
+    if payment.status != PaymentStatus.FAILED and charge.transaction_id != payment.transaction_id:
+        return f"is {payment.transaction_id!r} in payment {payment.id}"
+    return None
 
 
 def _reservations() -> Iterator[str]:
@@ -103,7 +136,7 @@ def _reservations() -> Iterator[str]:
         waiting = _effects_to_come([row.id for row in rows])
         for row in rows:
             fault = _compare(row, reservations.get(row.id))
-            if fault and row.id not in waiting and not _has_moved(row):
+            if fault and row.id not in waiting:
                 yield f"order {row.number} is {row.status}, but {fault}"
 
 
@@ -114,7 +147,7 @@ def _orphans() -> Iterator[str]:
         known = set(Order.objects.filter(pk__in=[held.order_id for held in page]).values_list("id", flat=True))
         for held in page:
             if held.order_id not in known and held.expires_at < timezone.now() - _GRACE:
-                yield f"stock is held since {held.expires_at} for order {held.order_id}, which does not exist"
+                yield f"order {held.order_id} does not exist, but stock was held for it until {held.expires_at}"
         after = page[-1].order_id
 
 
@@ -155,11 +188,6 @@ def _effects_to_come(order_ids: Sequence[UUID]) -> set[UUID]:
     return {told[event_id] for event_id in told.keys() - set(heard.values_list("event_id", flat=True))}
 
 
-def _has_moved(row: Order) -> bool:
-    """Whether the order changed while its reservation was being looked up."""
-    return not Order.objects.filter(pk=row.pk, sequence=row.sequence, change_began_at=row.change_began_at).exists()
-
-
 def _held(order_ids: Iterable[UUID]) -> Sequence[Reservation]:
     return services.products().list_reservations(order_ids=list(order_ids))
 
@@ -177,6 +205,8 @@ RULES = [
     Rule("an order's total is the sum of its lines and its shipping", Order.objects.count, _totals),
     Rule("a line's total is price times quantity", OrderItem.objects.count, _line_totals),
     Rule("a timeline has every change once", Order.objects.count, _timelines),
+    Rule("an order stands where its timeline ends", Order.objects.count, _statuses),
+    Rule("no order is pending past its time", Order.objects.count, _overdue),
     Rule("a paid order has one payment of its total", Order.objects.count, _paid_orders),
     Rule("no money is kept for an order that is not paid or has ended", Payment.objects.count, _unpaid_orders),
     Rule("no payment or refund is left open", Payment.objects.count, _open_payments),

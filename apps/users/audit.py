@@ -12,18 +12,18 @@ from apps.users.models import Session, User, fold
 def _misfolded() -> Iterator[str]:
     for user in User.objects.only("username", "email", "username_folded", "email_folded").iterator():
         if (user.username_folded, user.email_folded) != (fold(user.username), fold(user.email)):
-            yield f"User {user.pk} is not found by their own username or e-mail address."
+            yield f"user {user.pk} is not found by their own username or e-mail address."
 
 
 def _sessions_of_inactive() -> Iterator[str]:
     live = Session.objects.filter(revoked_at=None, expires_at__gt=timezone.now())
     for session in live.filter(user__active=False).iterator():
-        yield f"Session {session.pk} lives though user {session.user_id} is deactivated."
+        yield f"session {session.pk} lives though user {session.user_id} is deactivated."
 
 
 def _unknown_roles() -> Iterator[str]:
     for user in User.objects.exclude(role__in=list(Role)).iterator():
-        yield f"User {user.pk} has the unknown role {user.role!r}."
+        yield f"user {user.pk} has the unknown role {user.role!r}."
 
 
 RULES = [

@@ -12,6 +12,7 @@ import time_machine
 from celery import current_app
 from django.db import OperationalError, connections, transaction
 from django.utils import timezone
+from django_guid import clear_guid, set_guid
 
 from apps.common.databases import alias_of, atomic
 from apps.common.ids import new_id
@@ -98,6 +99,15 @@ def test_the_envelope_is_complete_and_survives_the_wire() -> None:
     assert (message["source"], message["version"]) == ("orders", 1)
     assert len(message["traceparent"]) == 55
     assert Event.from_message(message) == event
+
+
+@pytest.mark.parametrize("form", ["{0}", "{{{0}}}", "urn:uuid:{0}", "CC42DEB682904F0E9A510242AC120002"])
+def test_a_client_names_the_trace_by_its_request_id(form: str) -> None:
+    set_guid(form.format("cc42deb6-8290-4f0e-9a51-0242ac120002"))
+    (event,) = tell("test.any", 1)
+    clear_guid()
+    assert event.traceparent.split("-")[:2] == ["00", "cc42deb682904f0e9a510242ac120002"]
+    assert len(event.traceparent) == 55
 
 
 def test_the_relay_delivers_in_order_and_marks_what_it_published() -> None:

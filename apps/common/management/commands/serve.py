@@ -1,11 +1,12 @@
 """`manage.py serve`: the whole shop as one tree of processes."""
 
+import socket
 import sys
 from collections.abc import Iterator
 
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.common.supervisor import Process, Supervisor
 
@@ -19,9 +20,29 @@ class Command(BaseCommand):
     def handle(self, *args: object, migrate: bool, **options: object) -> None:
         if migrate:
             call_command("migrate_all")
+        _check_port()
         address = f"{settings.BIND}:{settings.PORT}"
         self.stdout.write(f"Serving on {address} (Ctrl-C stops)")
         Supervisor(list(processes())).run()
+
+
+def _check_port() -> None:
+    """Refuse a port that is taken: the web server would share it, and two shops would answer in turn.
+
+    Raises:
+        CommandError: somebody listens there, or we may not.
+    """
+    family = socket.AF_INET6 if ":" in settings.BIND else socket.AF_INET
+    with socket.socket(family) as probe:
+        # What has just stopped there may leave connections that are still closing; they do no harm.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.BIND, settings.PORT))
+        except OSError as error:
+            raise CommandError(
+                f"Nothing can listen on {settings.BIND}:{settings.PORT}: {error.strerror}. Set PORT or BIND, or stop "
+                "what listens there."
+            ) from error
 
 
 def processes() -> Iterator[Process]:
