@@ -65,6 +65,12 @@ def _shop(customer: UUID) -> None:
     deliver_events()
 
 
+def _reserve_other_quantities() -> None:
+    for row in Reservation.objects.filter(state="active"):
+        row.lines = [{**line, "quantity": 2} for line in row.lines]
+        row.save()
+
+
 CORRUPTIONS: list[tuple[set[str], Callable[[], object]]] = [
     (
         {"Users are found by their username and e-mail address"},
@@ -150,7 +156,7 @@ CORRUPTIONS: list[tuple[set[str], Callable[[], object]]] = [
     ),
     (
         {"the stock of every order is where its status says", "reserved equals the sum of active reservations"},
-        lambda: Reservation.objects.filter(state="active").update(quantity=2),
+        _reserve_other_quantities,
     ),
     (
         {"the stock of every order is where its status says", "reserved equals the sum of active reservations"},

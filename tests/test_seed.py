@@ -4,6 +4,7 @@ from collections import Counter
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from django.core.files.storage import default_storage
@@ -19,6 +20,7 @@ from apps.orders.models import Order, OrderItem, OrderTransition, Payment, Sandb
 from apps.products import search
 from apps.products.interface import MovementKind, ReservationState
 from apps.products.models import Category, Product, Reservation, SearchEntry, StockLevel, StockMovement
+from apps.products.services.reserved import unpack
 from apps.users.interface import Role
 from apps.users.models import User
 
@@ -73,7 +75,7 @@ def test_makes_exactly_what_was_asked() -> None:
     assert (made["User"], made["Product"], made["Order"]) == (12, 20, 40)
     assert made["SearchEntry"] == made["StockLevel"] == 20
     assert made["Category"] == 39
-    assert made["Reservation"] == made["OrderItem"]
+    assert made["Reservation"] == made["Order"]
 
 
 def test_a_second_run_makes_nothing() -> None:
@@ -102,11 +104,13 @@ def test_the_audit_is_clean() -> None:
 def test_stock_adds_up() -> None:
     seed()
 
+    held: Counter[UUID] = Counter()
+    for row in Reservation.objects.filter(state=ReservationState.ACTIVE):
+        held.update({line.product_id: line.quantity for line in unpack(row)})
     for level in StockLevel.objects.all():
         ledger = StockMovement.objects.filter(product_id=level.product_id).aggregate(sum=Sum("delta"))["sum"] or 0
-        active = Reservation.objects.filter(product_id=level.product_id, state=ReservationState.ACTIVE)
         assert level.on_hand == ledger
-        assert level.reserved == (active.aggregate(sum=Sum("quantity"))["sum"] or 0)
+        assert level.reserved == held[level.product_id]
     available = [level.on_hand - level.reserved for level in StockLevel.objects.all()]
     assert min(available) == 0
     assert any(0 < units <= 5 for units in available)
@@ -118,14 +122,14 @@ def test_every_order_has_the_stock_and_the_payment_of_its_state() -> None:
 
     for order in Order.objects.prefetch_related("items", "transitions", "payments"):
         lines = {item.product_id: item.quantity for item in order.items.all()}
-        held = Reservation.objects.filter(order_id=order.id)
+        held = Reservation.objects.get(order_id=order.id)
         moved = StockMovement.objects.filter(order_id=order.id)
         actions = [transition.action for transition in order.transitions.all()]
         paid = [payment for payment in order.payments.all() if payment.status != PaymentStatus.FAILED]
         returned = "pay" in actions and "ship" not in actions and order.status in ("cancelled", "refunded")
 
-        assert dict(held.values_list("product_id", "quantity")) == lines
-        assert {row.state for row in held} == {expected_state(order.status, returned=returned)}
+        assert {line.product_id: line.quantity for line in unpack(held)} == lines
+        assert held.state == expected_state(order.status, returned=returned)
         sold = moved.filter(kind=MovementKind.SALE).values_list("product_id", "delta")
         assert dict(sold) == ({key: -units for key, units in lines.items()} if "pay" in actions else {})
         back = moved.filter(kind=MovementKind.RETURN).values_list("product_id", "delta")
@@ -205,7 +209,7 @@ def test_a_run_that_was_killed_is_completed(monkeypatch: pytest.MonkeyPatch) -> 
     # Even if the orders turn out differently.
     seed(seed=2, orders=45)
     assert Order.objects.count() == 45
-    assert Reservation.objects.count() == OrderItem.objects.count()
+    assert Reservation.objects.count() == Order.objects.count()
     audit()
 
 

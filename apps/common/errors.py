@@ -39,6 +39,12 @@ class Unauthenticated(DomainError):
     code = "authentication_failed"
 
 
+class Forbidden(DomainError):
+    """The caller is known, and may not do this."""
+
+    code = "permission_denied"
+
+
 class NotFound(DomainError):
     """There is no such thing, or it is not the caller's to see."""
 

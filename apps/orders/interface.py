@@ -8,7 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
 
-from apps.common.errors import Busy, Conflict, InvalidInput, NotFound, PaymentRefused, Unavailable
+from apps.common.errors import Busy, Conflict, Forbidden, InvalidInput, NotFound, PaymentRefused, Unavailable
 from apps.products.interface import StockLine
 
 
@@ -152,6 +152,12 @@ class OrderNotFound(NotFound):
     code = "order_not_found"
 
 
+class StaffOnly(Forbidden):
+    """Not for customers, whosever order it is."""
+
+    code = "staff_only"
+
+
 class InvalidTransition(Conflict):
     """The order's state does not allow this move."""
 
@@ -284,6 +290,7 @@ class OrderService(ABC):
         """Give back all that was paid, for staff; publishes `order.refunded`.
 
         Raises:
+            StaffOnly: the actor is a customer.
             OrderNotFound, InvalidTransition, OrderBusy, PaymentUnknown: as above.
         """
 
@@ -292,6 +299,7 @@ class OrderService(ABC):
         """Mark a paid order as on its way, for staff; publishes `order.shipped`.
 
         Raises:
+            StaffOnly: the actor is a customer.
             OrderNotFound, InvalidTransition, OrderBusy: as above.
         """
 
@@ -300,6 +308,7 @@ class OrderService(ABC):
         """Mark a shipped order as delivered, for staff; publishes `order.delivered`.
 
         Raises:
+            StaffOnly: the actor is a customer.
             OrderNotFound, InvalidTransition, OrderBusy: as above.
         """
 

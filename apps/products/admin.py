@@ -25,6 +25,7 @@ from apps.products.models import (
     StockLevel,
     StockMovement,
 )
+from apps.products.services.reserved import unpack
 from config import services
 
 _Row = TypeVar("_Row", bound=Model)
@@ -250,11 +251,14 @@ class StockMovementAdmin(AboutProducts[StockMovement]):
 
 
 @admin.register(Reservation)
-class ReservationAdmin(AboutProducts[Reservation]):
-    list_display = ("order_id", "product", "quantity", "state", "expires_at")
+class ReservationAdmin(ReadOnlyAdmin[Reservation]):
+    list_display = fields = ("order_id", "contents", "state", "expires_at")
     list_filter = ("state",)
-    search_fields = ("order_id__exact", "product_id__exact")
+    search_fields = ("order_id__exact",)
     ordering = ("-expires_at", "-pk")
+
+    def contents(self, row: Reservation) -> str:
+        return ", ".join(f"{line.quantity} {line.name}" for line in unpack(row))
 
 
 @admin.register(ProductsEvent)

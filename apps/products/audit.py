@@ -1,9 +1,11 @@
 """What must hold of stock, for `manage.py audit`."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import timedelta
+from uuid import UUID
 
-from django.db.models import F, OuterRef, Q, Subquery, Sum
+from django.db.models import F, OuterRef, Subquery, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -11,9 +13,11 @@ from apps.common.audit import Rule
 from apps.products.catalogue_audit import CATALOGUE_RULES
 from apps.products.interface import MovementKind, ReservationState
 from apps.products.models import Reservation, StockLevel, StockMovement
+from apps.products.services.reserved import unpack
 
 # Housekeeping runs every minute; what is overdue for longer was forgotten.
 _GRACE = timedelta(minutes=10)
+_PAGE = 1000
 
 
 def _ledger() -> Iterator[str]:
@@ -24,10 +28,13 @@ def _ledger() -> Iterator[str]:
 
 
 def _reserved() -> Iterator[str]:
-    active = Reservation.objects.filter(product_id=OuterRef("product_id"), state=ReservationState.ACTIVE)
-    held = active.order_by().values("product_id").annotate(sum=Sum("quantity")).values("sum")
-    for row in StockLevel.objects.annotate(held=Coalesce(Subquery(held), 0)).exclude(reserved=F("held")).iterator():
-        yield f"product {row.product_id}: {row.reserved} reserved, but reservations hold {row.held}"
+    held: Counter[UUID] = Counter()
+    for row in Reservation.objects.filter(state=ReservationState.ACTIVE).iterator():
+        held.update({line.product_id: line.quantity for line in unpack(row)})
+    for level in StockLevel.objects.iterator():
+        units = held[level.product_id]
+        if level.reserved != units:
+            yield f"product {level.product_id}: {level.reserved} reserved, but reservations hold {units}"
 
 
 def _within_bounds() -> Iterator[str]:
@@ -36,28 +43,34 @@ def _within_bounds() -> Iterator[str]:
 
 
 def _sales() -> Iterator[str]:
-    """Each reserved line that was deducted, or given back after that, against the ledger."""
-    lines = Reservation.objects.annotate(
-        sold=_booked(MovementKind.SALE), returned=_booked(MovementKind.RETURN)
-    ).exclude(state=ReservationState.ACTIVE)
-    deducted = Q(state=ReservationState.COMMITTED, sold=-F("quantity"), returned=0)
-    given_back = Q(state=ReservationState.RELEASED, sold=-F("returned"))
-    for row in lines.exclude(deducted | given_back).iterator():
-        yield (
-            f"order {row.order_id}: {row.quantity} of product {row.product_id} are {row.state}, but the ledger has "
-            f"{row.sold} sold and {row.returned} returned"
-        )
+    """Each reservation against the ledger: deducted once if it was committed, returned if it was given back after."""
+    rows = Reservation.objects.exclude(state=ReservationState.ACTIVE).order_by("pk")
+    page = list(rows[:_PAGE])
+    while page:
+        ledger = _ledger_of([row.order_id for row in page])
+        for row in page:
+            units = {line.product_id: line.quantity for line in unpack(row)}
+            sold = {(MovementKind.SALE, product_id): -quantity for product_id, quantity in units.items()}
+            returned = {(MovementKind.RETURN, product_id): quantity for product_id, quantity in units.items()}
+            allowed = [sold] if row.state == ReservationState.COMMITTED else [{}, sold | returned]
+            if ledger[row.order_id] not in allowed:
+                yield f"order {row.order_id}: its stock is {row.state}, but its lines in the ledger say otherwise"
+        page = list(rows.filter(pk__gt=page[-1].pk)[:_PAGE])
 
 
-def _booked(kind: MovementKind) -> Coalesce:
-    movement = StockMovement.objects.filter(order_id=OuterRef("order_id"), product_id=OuterRef("product_id"), kind=kind)
-    return Coalesce(Subquery(movement.values("delta")[:1]), 0)
+def _ledger_of(order_ids: list[UUID]) -> dict[UUID, dict[tuple[MovementKind, UUID], int]]:
+    """What the ledger has booked for each order."""
+    ledger: dict[UUID, dict[tuple[MovementKind, UUID], int]] = defaultdict(dict)
+    for row in StockMovement.objects.filter(order_id__in=order_ids).order_by():
+        if row.order_id is not None:
+            ledger[row.order_id][MovementKind(row.kind), row.product_id] = row.delta
+    return ledger
 
 
 def _overdue() -> Iterator[str]:
     overdue = Reservation.objects.filter(state=ReservationState.ACTIVE, expires_at__lt=timezone.now() - _GRACE)
     for row in overdue.iterator():
-        yield f"order {row.order_id}: {row.quantity} of product {row.product_id} held since {row.expires_at}"
+        yield f"order {row.order_id}: its stock should have been given back at {row.expires_at}"
 
 
 def _without_level() -> Iterator[str]:

@@ -77,6 +77,10 @@ class NewProduct:
     attributes: Attributes = field(default_factory=dict)
     active: bool = True
 
+    def __post_init__(self) -> None:
+        if self.stock < 0:
+            raise ValueError(f"{self.stock} units cannot be in stock.")
+
 
 @dataclass(frozen=True)
 class ProductChange:
@@ -95,10 +99,14 @@ class ProductChange:
 
 @dataclass(frozen=True)
 class StockLine:
-    """So many units of a product."""
+    """So many units of a product: at least one."""
 
     product_id: UUID
     quantity: int
+
+    def __post_init__(self) -> None:
+        if self.quantity < 1:
+            raise ValueError(f"{self.quantity} units cannot be ordered.")
 
 
 @dataclass(frozen=True)

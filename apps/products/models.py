@@ -107,33 +107,33 @@ class StockLevel(models.Model):
 
 
 class Reservation(models.Model):
-    """Units of one product held for one order, with what the order must remember of the product."""
+    """What is held for one order. Its row is the lock under which everything that becomes of the order's stock is done.
 
-    order_id = models.UUIDField()
-    product_id = models.UUIDField()
-    quantity = models.PositiveIntegerField()
-    name = models.CharField(max_length=200)
-    sku = models.CharField(max_length=64)
-    price = models.DecimalField(max_digits=MAX_DIGITS, decimal_places=MAX_PLACES)
-    currency = models.CharField(max_length=3)
+    `lines` are kept whole, with what the order must remember of each product: `services/reserved.py` reads and writes
+    them.
+    """
+
+    order_id = models.UUIDField(primary_key=True)
+    lines = models.JSONField(encoder=DjangoJSONEncoder)
     state = models.CharField(
         max_length=9, choices=[(state, state) for state in ReservationState], default=ReservationState.ACTIVE
     )
     expires_at = models.DateTimeField()
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["order_id", "product_id"], name="reservation_once"),
-            models.CheckConstraint(condition=Q(quantity__gt=0), name="reservation_quantity_positive"),
-        ]
         indexes = [
-            models.Index(fields=["expires_at"], condition=Q(state="active"), name="reservation_active_expiry"),
-            models.Index(fields=["product_id"], condition=Q(state="active"), name="reservation_active_product"),
-            models.Index(fields=["order_id"], condition=Q(state="active"), name="reservation_active_order"),
+            models.Index(fields=["expires_at"], condition=Q(state="active"), name="reservation_to_expire"),
+            models.Index(fields=["order_id"], condition=Q(state="active"), name="reservation_active"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(state__in=[state.value for state in ReservationState]), name="reservation_state_known"
+            )
         ]
 
     def __str__(self) -> str:
-        return f"{self.quantity} of {self.product_id} for {self.order_id}"
+        return f"order {self.order_id}: {self.state}"
 
 
 class StockMovement(models.Model):

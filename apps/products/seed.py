@@ -22,11 +22,12 @@ from apps.common.databases import atomic
 from apps.common.demo import Booking, CatalogueSeeder, Good, Plan, Progress, batches, demo_id, dice
 from apps.common.money import quantize
 from apps.products.demo import pictures
-from apps.products.interface import MovementKind, ReservationState
+from apps.products.interface import MovementKind, PricedLine, ReservationState
 from apps.products.models import Category, Product, Reservation, StockLevel, StockMovement
 from apps.products.search import write_entries
 from apps.products.services.categories import fold
 from apps.products.services.levels import Shift, shift_levels
+from apps.products.services.reserved import pack, unpack
 
 _CATALOGUE = Path(__file__).parent / "demo" / "catalogue.toml"
 # Products beyond these share their pictures: a hundred thousand would fill a disk and show nothing new.
@@ -114,7 +115,7 @@ class DemoCatalogue(CatalogueSeeder):
             return
         with atomic("products"):
             _take_back([booking.order_id for booking in bookings])
-            insert(row for booking in bookings for row in _reservations(booking))
+            insert(_reservation(booking) for booking in bookings)
             movements = [row for booking in bookings for row in _movements(booking)]
             held = _held(bookings)
             insert([*_deliveries(bookings, movements, held, plan), *movements])
@@ -249,21 +250,26 @@ def _stock_up(products: Sequence[Product], stock: Sequence[int]) -> None:
     )
 
 
-def _reservations(booking: Booking) -> Iterator[Reservation]:
+def _reservation(booking: Booking) -> Reservation:
     sold = booking.sold_at and not booking.returned_at
     ended = ReservationState.COMMITTED if sold else ReservationState.RELEASED
-    for line in booking.lines:
-        yield Reservation(
-            order_id=booking.order_id,
+    lines = [
+        PricedLine(
             product_id=line.good.product_id,
             quantity=line.quantity,
             name=line.good.name,
             sku=line.good.sku,
             price=line.good.price,
             currency=line.good.currency,
-            state=ReservationState.ACTIVE if booking.held else ended,
-            expires_at=booking.expires_at,
         )
+        for line in booking.lines
+    ]
+    return Reservation(
+        order_id=booking.order_id,
+        lines=pack(lines),
+        state=ReservationState.ACTIVE if booking.held else ended,
+        expires_at=booking.expires_at,
+    )
 
 
 def _movements(booking: Booking) -> Iterator[StockMovement]:
@@ -319,14 +325,15 @@ def _deliveries(
 
 def _take_back(order_ids: Sequence[UUID]) -> None:
     """Undo what was booked for orders that were never written, because the run that meant to was killed."""
-    booked = Reservation.objects.filter(order_id__in=order_ids).order_by()
-    found = list(booked.values_list("product_id", "quantity", "state"))
+    booked = Reservation.objects.filter(order_id__in=order_ids)
+    found = [(line, row.state) for row in booked for line in unpack(row)]
     if not found:
         return
-    shifts = {product_id: Shift() for product_id, *_ in found}
-    for product_id, units, state in found:
+    shifts = {line.product_id: Shift() for line, _ in found}
+    for line, state in found:
         if state == ReservationState.ACTIVE:
-            shifts[product_id] = replace(shifts[product_id], reserved=shifts[product_id].reserved - units)
+            before = shifts[line.product_id]
+            shifts[line.product_id] = replace(before, reserved=before.reserved - line.quantity)
     movements = StockMovement.objects.filter(order_id__in=order_ids).order_by()
     for product_id, delta in movements.values_list("product_id", "delta"):
         shifts[product_id] = replace(shifts[product_id], on_hand=shifts[product_id].on_hand - delta)

@@ -19,6 +19,7 @@ HTTP_STATUS: dict[type[errors.DomainError], int] = {
     errors.InvalidInput: 400,
     errors.Unauthenticated: 401,
     errors.PaymentRefused: 402,
+    errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.StaleVersion: 412,

@@ -5,6 +5,7 @@ the new lines instead of the old, and the order takes them over. Whoever finds t
 the same lines again changes nothing.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -18,10 +19,12 @@ from apps.common.errors import DomainError
 from apps.orders.interface import SYSTEM, Actor, Order, OrderChange, OrderNotFound, OrderStatus, ShippingAddress
 from apps.orders.models import Order as OrderRow
 from apps.orders.models import OrderItem as ItemRow
-from apps.orders.services.pricing import add_up, items_of, merge, shipping_cost
+from apps.orders.services.pricing import Price, add_up, items_of, merge, shipping_cost
 from apps.orders.services.rows import RESERVATION_MARGIN, check_idle, lock, move, to_order, visible_to
 from apps.orders.states import Action, target
 from apps.products.interface import PricedLine, ProductService, StockLine
+
+logger = logging.getLogger(__name__)
 
 # No request takes longer; a change that is older belongs to a process that died.
 _ABANDONED_AFTER = timedelta(seconds=60)
@@ -50,13 +53,15 @@ class Changing:
     def _settle_changes(self) -> int:
         """Finish changes that were cut off; returns how many."""
         abandoned = OrderRow.objects.filter(change_began_at__lt=timezone.now() - _ABANDONED_AFTER)
-        rows = list(abandoned[:100])
+        rows = list(abandoned.order_by("change_began_at")[:100])
         for row in rows:
             try:
                 self._carry_out(row)
-            except DomainError:
-                # The lines could not be had: `_carry_out` has dropped the change, and the order is as it was.
-                continue
+            except DomainError as refusal:
+                logger.info("The change of order %s could not be finished: %s", row.number, refusal)
+            except Exception:
+                # One change that cannot be finished must not keep the others waiting.
+                logger.exception("Finishing the change of order %s failed", row.number)
         return len(rows)
 
     def _carry_out(self, row: OrderRow) -> Order:
@@ -79,28 +84,18 @@ class Changing:
     ) -> None:
         """Refuse what could not be charged before anything is touched.
 
-        An unknown product is left to the reservation, which names it.
+        Lines that stay keep the order's price, as they do when they are reserved. An unknown product is left to the
+        reservation, which names it.
         """
         row = visible_to(actor).filter(pk=order_id).first()
         if row is None:
             raise OrderNotFound("There is no such order.")
-        quantities = {line.product_id: line.quantity for line in lines}
-        found = self._products.get_products(product_ids=list(quantities))
-        add_up(
-            [
-                PricedLine(
-                    product_id=product.id,
-                    quantity=quantities[product.id],
-                    name=product.name,
-                    sku=product.sku,
-                    price=product.price,
-                    currency=product.currency,
-                )
-                for product in found
-            ],
-            shipping or _address(row),
-            row.currency,
-        )
+        prices = {item.product_id: (item.price, row.currency) for item in row.items.all()}
+        fresh = [line.product_id for line in lines if line.product_id not in prices]
+        for product in self._products.get_products(product_ids=fresh) if fresh else ():
+            prices[product.id] = (product.price, product.currency)
+        priced = [Price(*prices[line.product_id], line.quantity) for line in lines if line.product_id in prices]
+        add_up(priced, shipping or _address(row), row.currency)
 
 
 def _take_over(order_id: UUID, began_at: datetime | None, priced: Sequence[PricedLine]) -> Order:

@@ -9,7 +9,7 @@ from apps.common.databases import alias_of, atomic
 from apps.orders.interface import SYSTEM, Actor, Order, OrderStatus
 from apps.orders.models import OPEN_PAYMENTS
 from apps.orders.models import Order as OrderRow
-from apps.orders.services.rows import check_idle, lock, move
+from apps.orders.services.rows import check_idle, lock, move, require_staff
 from apps.orders.states import Action, target
 
 _BATCH = 200
@@ -19,9 +19,11 @@ class Fulfilling:
     """The part of the orders service that sees orders through."""
 
     def ship_order(self, *, order_id: UUID, actor: Actor, reason: str = "") -> Order:
+        require_staff(actor)
         return _act(order_id, Action.SHIP, actor, reason)
 
     def deliver_order(self, *, order_id: UUID, actor: Actor, reason: str = "") -> Order:
+        require_staff(actor)
         return _act(order_id, Action.DELIVER, actor, reason)
 
     def expire_orders(self) -> int:

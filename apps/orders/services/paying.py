@@ -5,6 +5,7 @@ what came of it. A process that dies in between leaves an open row, and `settle_
 """
 
 import logging
+from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
@@ -29,8 +30,8 @@ from apps.orders.interface import (
 )
 from apps.orders.models import OPEN_PAYMENTS
 from apps.orders.models import Payment as PaymentRow
-from apps.orders.payments.provider import TIMEOUT_SECONDS, Declined, NoAnswer, PaymentProvider
-from apps.orders.services.rows import check_idle, lock, move, to_order, visible_to
+from apps.orders.payments.provider import TIMEOUT_SECONDS, Charge, Declined, NoAnswer, PaymentProvider
+from apps.orders.services.rows import check_idle, lock, move, require_staff, to_order, visible_to
 from apps.orders.states import Action, target
 from apps.products.interface import ProductService, ReservationClosed, ReservationNotFound
 
@@ -41,6 +42,10 @@ _HELD_WHILE_PAYING = timedelta(days=7)
 # A request that still runs settles its own payment; one that is older than that is gone.
 _ASK_AFTER = timedelta(seconds=10)
 _GIVE_UP_AFTER = timedelta(seconds=3 * TIMEOUT_SECONDS)
+_NEVER_ARRIVED = "never_arrived"
+# For so long a charge may still turn up at the provider after its payment was given up.
+_LOOK_BACK = timedelta(hours=1)
+_BATCH = 100
 _UNKNOWN = "The payment provider did not answer. What became of the payment is being found out; look again in a minute."
 
 
@@ -57,8 +62,8 @@ class Paying:
         before = PaymentRow.objects.filter(pk=payment_id, order_id=order_id).first()
         if before is not None:
             return self._told_again(before, actor)
-        self._hold_stock(order_id, actor)
         payment = self._open_payment(order_id, payment_id, actor, method)
+        self._hold_stock(payment)
         try:
             charge = self._payments.charge(
                 idempotency_key=str(payment.id),
@@ -78,18 +83,24 @@ class Paying:
         return self._end(order_id, Action.CANCEL, actor, reason)
 
     def refund_order(self, *, order_id: UUID, actor: Actor, reason: str = "") -> Order:
+        require_staff(actor)
         return self._end(order_id, Action.REFUND, actor, reason)
 
     def _settle_payments(self) -> int:
         """Find out what became of payments and refunds that were left open; returns how many were settled."""
         now = timezone.now()
-        overdue = PaymentRow.objects.filter(status__in=OPEN_PAYMENTS, updated_at__lt=now - _ASK_AFTER)
+        ours = PaymentRow.objects.filter(provider=self._payments.name)
+        overdue = ours.filter(status__in=OPEN_PAYMENTS, updated_at__lt=now - _ASK_AFTER)
+        given_up = ours.filter(failure_code=_NEVER_ARRIVED, updated_at__gt=now - _LOOK_BACK)
         settled = 0
-        for payment in overdue.order_by("updated_at")[:100]:
+        for payment in [*overdue.order_by("updated_at")[:_BATCH], *given_up.order_by("updated_at")[:_BATCH]]:
             try:
                 settled += self._settle(payment, may_give_up=payment.updated_at < now - _GIVE_UP_AFTER)
             except (NoAnswer, Declined):
                 logger.warning("The payment provider could not settle payment %s; it is asked again", payment.id)
+            except Exception:
+                # One payment that cannot be settled must not keep the others waiting.
+                logger.exception("Settling payment %s failed", payment.id)
         return settled
 
     def _settle(self, payment: PaymentRow, *, may_give_up: bool) -> bool:
@@ -97,24 +108,30 @@ class Paying:
             self._pay_back(payment)
             return True
         charge = self._payments.find(idempotency_key=str(payment.id))
+        if payment.status == PaymentStatus.FAILED:
+            return self._return_stray(payment, charge)
         if charge is not None:
             self._succeed(payment, charge.transaction_id, SYSTEM)
             return True
         if may_give_up:
-            self._fail(payment, "never_arrived", "The payment never reached the provider.")
+            self._fail(payment, _NEVER_ARRIVED, "The payment never reached the provider.")
         return may_give_up
 
-    def _hold_stock(self, order_id: UUID, actor: Actor) -> None:
-        """Make sure that what is about to be paid for is still there; an order whose stock is gone is cancelled."""
-        row = visible_to(actor).filter(pk=order_id).first()
-        if row is None:
-            raise OrderNotFound("There is no such order.")
-        target(Action.PAY, OrderStatus(row.status))
+    def _hold_stock(self, payment: PaymentRow) -> None:
+        """Make sure that what is about to be paid for stays there; an order whose stock is gone is cancelled.
+
+        The payment is open already: until it is settled, nobody changes or ends the order.
+        """
         try:
-            self._products.extend_reservation(order_id=order_id, expires_at=timezone.now() + _HELD_WHILE_PAYING)
+            self._products.extend_reservation(order_id=payment.order_id, expires_at=timezone.now() + _HELD_WHILE_PAYING)
         except (ReservationClosed, ReservationNotFound):
-            self._end(order_id, Action.CANCEL, SYSTEM, "the stock was given back before the order was paid")
+            self._fail(payment, "stock_lost", "The stock was given back before the order was paid.")
+            self._end(payment.order_id, Action.CANCEL, SYSTEM, "the stock was given back before the order was paid")
             raise InvalidTransition("The order's stock is no longer reserved; the order was cancelled.") from None
+        except Exception:
+            # Nothing was asked of the provider, so the order need not wait for its answer.
+            self._fail(payment, "not_asked", "The payment was not attempted.")
+            raise
 
     def _open_payment(self, order_id: UUID, payment_id: UUID, actor: Actor, method: str) -> PaymentRow:
         """Say that the provider will be asked. The unique row lets one payment of an order through at a time."""
@@ -150,9 +167,18 @@ class Paying:
         """A reconciliation was faster: it knows of the charge, or it gave up on it, and then the charge goes back."""
         payment.refresh_from_db()
         if payment.status == PaymentStatus.FAILED:
-            self._payments.refund(idempotency_key=str(payment.id), transaction_id=transaction_id)
+            # If the provider does not answer, `settle_open_orders` finds the charge.
+            with suppress(NoAnswer, Declined):
+                self._return_stray(payment, Charge(transaction_id=transaction_id))
             raise _to_error(payment.failure_code, payment.failure_detail)
         return to_order(payment.order)
+
+    def _return_stray(self, payment: PaymentRow, charge: Charge | None) -> bool:
+        """Give back a charge that came after its payment was given up; whether there was one."""
+        if charge is None or charge.refunded:
+            return False
+        self._payments.refund(idempotency_key=str(payment.id), transaction_id=charge.transaction_id)
+        return True
 
     def _fail(self, payment: PaymentRow, code: str, detail: str) -> None:
         with atomic("orders"):
@@ -193,13 +219,17 @@ class Paying:
         except NoAnswer as silence:
             raise PaymentUnknown("The payment provider did not answer. The refund will be completed.") from silence
         except Declined as refusal:
-            PaymentRow.objects.filter(pk=payment.pk, status=PaymentStatus.REFUNDING).update(
-                status=PaymentStatus.SUCCEEDED, refund_to="", refund_actor_id=None, refund_reason=""
-            )
             raise _to_error(refusal.code, refusal.detail) from refusal
 
     def _pay_back(self, payment: PaymentRow) -> Order:
-        self._payments.refund(idempotency_key=str(payment.id), transaction_id=payment.transaction_id)
+        """Have the provider give the money back; if it will not, the order is as it was."""
+        try:
+            self._payments.refund(idempotency_key=str(payment.id), transaction_id=payment.transaction_id)
+        except Declined:
+            PaymentRow.objects.filter(pk=payment.pk, status=PaymentStatus.REFUNDING).update(
+                status=PaymentStatus.SUCCEEDED, refund_to="", refund_actor_id=None, refund_reason=""
+            )
+            raise
         with atomic("orders"):
             row = lock(payment.order_id, SYSTEM)
             open_refund = PaymentRow.objects.filter(pk=payment.pk, status=PaymentStatus.REFUNDING)

@@ -18,6 +18,15 @@ _LARGEST = Decimal(10) ** (MAX_DIGITS - MAX_PLACES)
 
 
 @dataclass(frozen=True)
+class Price:
+    """What so many units of something cost each."""
+
+    price: Decimal
+    currency: str
+    quantity: int
+
+
+@dataclass(frozen=True)
 class Amounts:
     """An order's money, in one currency."""
 
@@ -38,7 +47,9 @@ def merge(lines: Sequence[StockLine]) -> list[StockLine]:
     return [StockLine(product_id=product_id, quantity=quantity) for product_id, quantity in quantities.items()]
 
 
-def add_up(lines: Sequence[PricedLine], shipping: ShippingAddress | None, currency: str | None = None) -> Amounts:
+def add_up(
+    lines: Sequence[PricedLine | Price], shipping: ShippingAddress | None, currency: str | None = None
+) -> Amounts:
     """The amounts of an order of these lines.
 
     Raises:

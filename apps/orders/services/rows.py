@@ -25,6 +25,7 @@ from apps.orders.interface import (
     Payment,
     PaymentStatus,
     Shipping,
+    StaffOnly,
 )
 from apps.orders.models import OPEN_PAYMENTS, OrderTransition
 from apps.orders.models import Order as OrderRow
@@ -44,6 +45,15 @@ def visible_to(actor: Actor) -> QuerySet[OrderRow]:
     if actor.is_staff:
         return OrderRow.objects.all()
     return OrderRow.objects.filter(user_id=actor.user_id) if actor.user_id else OrderRow.objects.none()
+
+
+def require_staff(actor: Actor) -> None:
+    """
+    Raises:
+        StaffOnly: the actor is a customer.
+    """
+    if not actor.is_staff:
+        raise StaffOnly("Only order staff may do this.")
 
 
 def lock(order_id: UUID, actor: Actor) -> OrderRow:

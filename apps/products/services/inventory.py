@@ -1,9 +1,9 @@
 """Inventory: what is on hand, what is promised to orders, and a ledger line for every unit that came or went."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
-from itertools import groupby
 from uuid import UUID
 
 from django.conf import settings
@@ -33,6 +33,7 @@ from apps.products.models import MAX_STOCK, Product, StockMovement
 from apps.products.models import Reservation as ReservationRow
 from apps.products.models import StockLevel as LevelRow
 from apps.products.services.levels import Shift, Shifted, levels_of, shift_levels
+from apps.products.services.reserved import pack, to_reservation, unpack
 
 _SWEEP = 500
 
@@ -76,53 +77,54 @@ class Inventory:
             priced = _price(lines)
         except ProductNotFound:
             # A repetition gets its first answer even if a product has left the shop meanwhile.
-            if not ReservationRow.objects.filter(order_id=order_id).exists():
-                raise
-            return _first_answer(order_id, lines)
+            if first := ReservationRow.objects.filter(pk=order_id).first():
+                return _first_answer(first)
+            raise
         try:
             with atomic("products"):
-                ReservationRow.objects.bulk_create(_to_row(order_id, line, expires_at) for line in priced)
-                _hold({line.product_id: line.quantity for line in lines})
+                ReservationRow.objects.create(order_id=order_id, lines=pack(priced), expires_at=expires_at)
+                _shift_all({line.product_id: Shift(reserved=line.quantity) for line in lines})
         except IntegrityError:
-            return _first_answer(order_id, lines)
+            first = ReservationRow.objects.filter(pk=order_id).first()
+            if first is None:
+                raise
+            return _first_answer(first)
         return priced
 
     def replace_reservation(
         self, *, order_id: UUID, lines: Sequence[StockLine], expires_at: datetime
     ) -> Sequence[PricedLine]:
         with atomic("products"):
-            rows = _lock(order_id)
-            if rows[0].state != ReservationState.ACTIVE:
-                raise ReservationClosed("The order's stock is no longer reserved.")
+            row = _lock_active(order_id)
             # A line that stays keeps the price at which it was ordered.
-            kept = {row.product_id: row for row in rows}
+            kept = {line.product_id: line for line in unpack(row)}
             fresh = {line.product_id: line for line in _price([ln for ln in lines if ln.product_id not in kept])}
-            priced = [fresh.get(line.product_id) or _to_priced(kept[line.product_id], line.quantity) for line in lines]
-            ReservationRow.objects.filter(order_id=order_id).delete()
-            ReservationRow.objects.bulk_create(_to_row(order_id, line, expires_at) for line in priced)
-            change = Counter({line.product_id: line.quantity for line in lines})
-            change.subtract({row.product_id: row.quantity for row in rows})
-            _hold({product_id: more for product_id, more in change.items() if more})
+            priced = [replace({**kept, **fresh}[line.product_id], quantity=line.quantity) for line in lines]
+            # While the order is being paid it is held for longer; a change that comes late must not shorten that.
+            row.expires_at = max(row.expires_at, expires_at)
+            row.lines = pack(priced)
+            row.save(update_fields=["lines", "expires_at"])
+            more = Counter({line.product_id: line.quantity for line in lines})
+            more.subtract({line.product_id: line.quantity for line in kept.values()})
+            _shift_all({product_id: Shift(reserved=units) for product_id, units in more.items() if units})
         return priced
 
     def extend_reservation(self, *, order_id: UUID, expires_at: datetime) -> None:
-        rows = ReservationRow.objects.filter(order_id=order_id)
-        if rows.filter(state=ReservationState.ACTIVE).update(expires_at=expires_at):
-            return
-        if rows.exists():
-            raise ReservationClosed("The order's stock is no longer reserved.")
-        raise ReservationNotFound("No stock was reserved for this order.")
+        with atomic("products"):
+            row = _lock_active(order_id)
+            row.expires_at = max(row.expires_at, expires_at)
+            row.save(update_fields=["expires_at"])
 
     def commit_reservation(self, *, order_id: UUID) -> None:
         with atomic("products"):
-            rows = _lock(order_id)
-            if rows[0].state == ReservationState.COMMITTED:
+            row = _lock(order_id)
+            if row.state == ReservationState.COMMITTED:
                 return
-            held = rows[0].state == ReservationState.ACTIVE
-            shifts = {
-                row.product_id: Shift(on_hand=-row.quantity, reserved=-row.quantity if held else 0) for row in rows
-            }
+            held = row.state == ReservationState.ACTIVE
+            deltas = {line.product_id: -line.quantity for line in unpack(row)}
+            shifts = {key: Shift(on_hand=delta, reserved=delta if held else 0) for key, delta in deltas.items()}
             try:
+                # A transaction within, since taking stock anew may fail half way.
                 with atomic("products"):
                     shifted = _shift_all(shifts)
             except OutOfStock:
@@ -130,40 +132,36 @@ class Inventory:
                     raise
                 publish("products", events.reservation_lost_fact(order_id))
                 return
-            _set_state(order_id, ReservationState.COMMITTED)
-            deltas = {row.product_id: -row.quantity for row in rows}
+            _set_state(row, ReservationState.COMMITTED)
             _book(shifted, deltas, MovementKind.SALE, reason="order paid", order_id=order_id)
 
     def release_reservation(self, *, order_id: UUID) -> None:
         with atomic("products"):
-            rows = list(ReservationRow.objects.select_for_update().filter(order_id=order_id).order_by("product_id"))
-            if not rows or rows[0].state == ReservationState.RELEASED:
-                return
-            held = rows[0].state == ReservationState.ACTIVE
-            _set_state(order_id, ReservationState.RELEASED)
-            if held:
-                _shift_all({row.product_id: Shift(reserved=-row.quantity) for row in rows})
-                return
-            deltas = {row.product_id: row.quantity for row in rows}
-            shifted = _shift_all({product_id: Shift(on_hand=delta) for product_id, delta in deltas.items()})
-            _book(shifted, deltas, MovementKind.RETURN, reason="order given back", order_id=order_id)
+            row = ReservationRow.objects.select_for_update().filter(pk=order_id).first()
+            if row is not None:
+                _release(row)
 
     def release_expired_reservations(self) -> int:
-        overdue = ReservationRow.objects.filter(state=ReservationState.ACTIVE, expires_at__lt=timezone.now())
-        order_ids = set(overdue.values_list("order_id", flat=True)[:_SWEEP])
-        for order_id in order_ids:
-            self.release_reservation(order_id=order_id)
-        return len(order_ids)
+        now = timezone.now()
+        overdue = ReservationRow.objects.filter(state=ReservationState.ACTIVE, expires_at__lt=now)
+        released = 0
+        for order_id in list(overdue.order_by("expires_at").values_list("order_id", flat=True)[:_SWEEP]):
+            with atomic("products"):
+                # Looked at again under the lock: it may have been extended, because it is being paid.
+                row = overdue.select_for_update().filter(pk=order_id).first()
+                if row is not None:
+                    _release(row)
+                    released += 1
+        return released
 
     def list_reservations(self, *, order_ids: Sequence[UUID]) -> Sequence[Reservation]:
-        return _to_reservations(ReservationRow.objects.filter(order_id__in=order_ids).order_by("order_id"))
+        return [to_reservation(row) for row in ReservationRow.objects.filter(pk__in=order_ids)]
 
     def list_active_reservations(self, *, after: UUID | None, limit: int) -> Sequence[Reservation]:
         active = ReservationRow.objects.filter(state=ReservationState.ACTIVE)
         if after is not None:
             active = active.filter(order_id__gt=after)
-        page = active.order_by("order_id").values_list("order_id", flat=True).distinct()[:limit]
-        return _to_reservations(active.filter(order_id__in=list(page)).order_by("order_id"))
+        return [to_reservation(row) for row in active.order_by("order_id")[:limit]]
 
 
 def add_level(product_id: UUID, quantity: int, *, reason: str, actor_id: UUID | None) -> None:
@@ -213,11 +211,6 @@ def _price(lines: Sequence[StockLine]) -> list[PricedLine]:
     ]
 
 
-def _hold(quantities: Mapping[UUID, int]) -> None:
-    """Reserve units (or give some back, if negative), all or nothing: the caller's transaction rolls back."""
-    _shift_all({product_id: Shift(reserved=quantity) for product_id, quantity in quantities.items()})
-
-
 def _shift_all(shifts: Mapping[UUID, Shift]) -> dict[UUID, Shifted]:
     """Change all these levels.
 
@@ -264,61 +257,51 @@ def _book(
     publish("products", *facts)
 
 
-def _lock(order_id: UUID) -> list[ReservationRow]:
-    """The order's reserved lines, locked in the order in which everybody locks them.
+def _lock(order_id: UUID) -> ReservationRow:
+    """The order's reservation, locked until the caller's transaction ends.
 
     Raises:
         ReservationNotFound: nothing was ever reserved for the order.
     """
-    rows = list(ReservationRow.objects.select_for_update().filter(order_id=order_id).order_by("product_id"))
-    if not rows:
+    row = ReservationRow.objects.select_for_update().filter(pk=order_id).first()
+    if row is None:
         raise ReservationNotFound("No stock was reserved for this order.")
-    return rows
+    return row
 
 
-def _set_state(order_id: UUID, state: ReservationState) -> None:
-    ReservationRow.objects.filter(order_id=order_id).update(state=state)
+def _lock_active(order_id: UUID) -> ReservationRow:
+    """The order's reservation, locked, as long as it holds stock.
+
+    Raises:
+        ReservationNotFound: nothing was ever reserved for the order.
+        ReservationClosed: committed or released before.
+    """
+    row = _lock(order_id)
+    if row.state != ReservationState.ACTIVE:
+        raise ReservationClosed("The order's stock is no longer reserved.")
+    return row
 
 
-def _first_answer(order_id: UUID, lines: Sequence[StockLine]) -> list[PricedLine]:
-    rows = {row.product_id: row for row in ReservationRow.objects.filter(order_id=order_id)}
-    if any(row.state == ReservationState.RELEASED for row in rows.values()):
+def _release(row: ReservationRow) -> None:
+    """Give back what a locked reservation holds, or has deducted; nothing if it was given back before."""
+    if row.state == ReservationState.RELEASED:
+        return
+    held = row.state == ReservationState.ACTIVE
+    _set_state(row, ReservationState.RELEASED)
+    units = {line.product_id: line.quantity for line in unpack(row)}
+    if held:
+        _shift_all({product_id: Shift(reserved=-quantity) for product_id, quantity in units.items()})
+        return
+    shifted = _shift_all({product_id: Shift(on_hand=quantity) for product_id, quantity in units.items()})
+    _book(shifted, units, MovementKind.RETURN, reason="order given back", order_id=row.order_id)
+
+
+def _set_state(row: ReservationRow, state: ReservationState) -> None:
+    row.state = state
+    row.save(update_fields=["state"])
+
+
+def _first_answer(row: ReservationRow) -> list[PricedLine]:
+    if row.state == ReservationState.RELEASED:
         raise ReservationClosed("The order's stock was given back meanwhile. Place the order anew.")
-    return [_to_priced(rows[line.product_id], rows[line.product_id].quantity) for line in lines]
-
-
-def _to_row(order_id: UUID, line: PricedLine, expires_at: datetime) -> ReservationRow:
-    return ReservationRow(
-        order_id=order_id,
-        product_id=line.product_id,
-        quantity=line.quantity,
-        name=line.name,
-        sku=line.sku,
-        price=line.price,
-        currency=line.currency,
-        expires_at=expires_at,
-    )
-
-
-def _to_priced(row: ReservationRow, quantity: int) -> PricedLine:
-    return PricedLine(
-        product_id=row.product_id,
-        quantity=quantity,
-        name=row.name,
-        sku=row.sku,
-        price=quantize(row.price, row.currency),
-        currency=row.currency,
-    )
-
-
-def _to_reservations(rows: Iterable[ReservationRow]) -> list[Reservation]:
-    return [_to_reservation(order_id, list(group)) for order_id, group in groupby(rows, key=lambda row: row.order_id)]
-
-
-def _to_reservation(order_id: UUID, rows: Sequence[ReservationRow]) -> Reservation:
-    return Reservation(
-        order_id=order_id,
-        state=ReservationState(rows[0].state),
-        lines=[StockLine(product_id=row.product_id, quantity=row.quantity) for row in rows],
-        expires_at=rows[0].expires_at,
-    )
+    return unpack(row)
