@@ -1,5 +1,6 @@
 """Many at once, against the services and the real database: what must never happen does not."""
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from uuid import UUID
 import pytest
 from django.db import connections
 
+from apps.common.databases import atomic
 from apps.common.errors import DomainError
 from apps.common.ids import new_id
 from apps.orders.interface import SYSTEM, Actor, NewOrder, OrderChange, OrderStatus
@@ -100,7 +102,9 @@ def test_paying_and_cancelling_at_once_end_in_one_of_them() -> None:
             return pay(order)
         return services.orders().cancel_order(order_id=order.id, actor=owner)
 
-    at_once(8, 20, act)
+    outcome = at_once(8, 20, act)
+    assert outcome["ok"] >= len(orders)
+    assert set(outcome) <= {"ok", "order_busy", "invalid_transition"}
     deliver_events()
     statuses = Counter(Order.objects.values_list("status", flat=True))
     assert set(statuses) <= {OrderStatus.PAID, OrderStatus.CANCELLED}
@@ -134,7 +138,47 @@ def test_changes_of_one_order_at_once_leave_one_of_them_whole() -> None:
         return services.orders().change_order(order_id=order.id, actor=owner, change=OrderChange(lines=lines))
 
     outcome = at_once(8, 16, change)
+    assert outcome["ok"] >= 1
     assert set(outcome) <= {"ok", "order_busy"}
     quantity = services.orders().get_order(order_id=order.id, actor=owner).items[0].quantity
     assert level(lamp) == (100, quantity)
     audit()
+
+
+def test_paying_and_changing_at_once_never_cost_the_order_its_stock() -> None:
+    lamp = make_product(stock=100)
+    orders = [place(USER, (lamp, 1)) for _ in range(10)]
+    change = OrderChange(lines=[StockLine(product_id=lamp.id, quantity=2)])
+
+    def act(number: int) -> object:
+        order = orders[number // 2]
+        if number % 2:
+            return pay(order)
+        return services.orders().change_order(order_id=order.id, actor=Actor(user_id=USER), change=change)
+
+    outcome = at_once(8, 20, act)
+    assert outcome["ok"] >= len(orders)
+    assert set(outcome) <= {"ok", "order_busy", "invalid_transition"}
+    assert set(Order.objects.values_list("status", flat=True)) <= {OrderStatus.PAID, OrderStatus.PENDING}
+    deliver_events()
+    audit()
+
+
+def test_a_unit_that_comes_back_while_a_buyer_waits_is_his() -> None:
+    lamp = make_product(stock=1)
+    first = place(USER, (lamp, 1))
+
+    def buy() -> object:
+        try:
+            return place(USER, (lamp, 1))
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        with atomic("products"):
+            services.products().release_reservation(order_id=first.id)
+            waiting = pool.submit(buy)
+            time.sleep(0.5)
+            assert not waiting.done()
+        assert waiting.result(timeout=30)
+    assert level(lamp) == (1, 1)

@@ -10,20 +10,20 @@ from apps.products.interface import StockLevel
 from apps.products.models import StockLevel as LevelRow
 
 # Locks the levels in the order of their ids, so that two orders of the same products cannot wait for each other, then
-# changes those that stay within bounds. The bounds are judged on what the lock has found: the rows as the statement
+# changes those that stay within bounds. Everything is computed from what the lock has found: the rows as the statement
 # first saw them may be older than the lock, and a unit that has come back meanwhile would be refused.
 _POSTGRESQL = """
     WITH shift AS (
         SELECT * FROM unnest(%s::uuid[], %s::int[], %s::int[]) AS t (product_id, on_hand, reserved)
     ), locked AS (
-        SELECT level.product_id, level.on_hand, level.reserved
+        SELECT level.product_id, level.on_hand, level.reserved, level.version
         FROM products_stocklevel AS level JOIN shift USING (product_id)
         ORDER BY level.product_id FOR UPDATE OF level
     )
     UPDATE products_stocklevel AS level
-    SET on_hand = level.on_hand + shift.on_hand,
-        reserved = level.reserved + shift.reserved,
-        version = level.version + CASE WHEN shift.on_hand = 0 THEN 0 ELSE 1 END
+    SET on_hand = locked.on_hand + shift.on_hand,
+        reserved = locked.reserved + shift.reserved,
+        version = locked.version + CASE WHEN shift.on_hand = 0 THEN 0 ELSE 1 END
     FROM shift JOIN locked USING (product_id)
     WHERE level.product_id = shift.product_id
       AND locked.reserved + shift.reserved BETWEEN 0 AND locked.on_hand + shift.on_hand
