@@ -1,4 +1,4 @@
-"""Writing very many new rows at once."""
+"""Writing and deleting very many rows."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
@@ -40,6 +40,12 @@ def insert(rows: Iterable[models.Model]) -> None:
             places = ", ".join(["%s"] * len(fields))
             statement = f"INSERT INTO {table} ({columns}) VALUES ({places})"  # noqa: S608 - names of ours
             cursor.executemany(statement, list(records))
+
+
+def delete_in_batches(rows: models.QuerySet[Any], size: int = 1000) -> None:
+    """Delete the rows in transactions of a bounded size: one long transaction would keep every other writer waiting."""
+    while ids := list(rows.values_list("pk", flat=True)[:size]):
+        rows.filter(pk__in=ids).delete()
 
 
 def _records(

@@ -23,6 +23,11 @@ def atomic(service: str) -> transaction.Atomic:
     return transaction.atomic(using=alias_of(service))
 
 
+def skips_locked(alias: str) -> bool:
+    """Whether the database can pass over rows that others have locked; SQLite has nothing to pass over."""
+    return connections[alias].features.has_select_for_update_skip_locked
+
+
 def all_aliases() -> Sequence[str]:
     """Each database that holds a service's data, once."""
     return tuple(dict.fromkeys(settings.SERVICE_DATABASES.values()))

@@ -4,6 +4,14 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+# Crockford's base 32: no letter that is mistaken for a digit, or for another, when read aloud.
+_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def readable(number: int, length: int) -> str:
+    """The last `5 * length` bits of the number in `length` characters that people can read out on the telephone."""
+    return "".join(_DIGITS[number >> 5 * place & 31] for place in reversed(range(length)))
+
 
 def new_id() -> UUID:
     """A UUIDv7 (RFC 9562, section 5.7): unique, and sorted by the time it was made, so that indexes stay compact."""

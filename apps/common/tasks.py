@@ -3,6 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
+from apps.common.bulk import delete_in_batches
 from apps.common.databases import all_aliases
 from apps.common.models import KEPT_FOR, IdempotencyKey
 
@@ -11,4 +12,4 @@ from apps.common.models import KEPT_FOR, IdempotencyKey
 def clean_idempotency_keys() -> None:
     """Forget keys that are older than a client may rely on."""
     for alias in all_aliases():
-        IdempotencyKey.objects.using(alias).filter(created_at__lt=timezone.now() - KEPT_FOR).delete()
+        delete_in_batches(IdempotencyKey.objects.using(alias).filter(created_at__lt=timezone.now() - KEPT_FOR))

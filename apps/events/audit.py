@@ -20,7 +20,8 @@ def _published() -> Iterator[str]:
     for alias in all_aliases():
         stuck = OutboxEvent.objects.using(alias).filter(published_at=None, occurred_at__lt=timezone.now() - _GRACE)
         for event in stuck.iterator():
-            yield f"event {event.id} ({event.type}) waits since {event.occurred_at}: {event.last_error or 'does the relay run?'}"
+            reason = event.last_error or "does the relay run?"
+            yield f"event {event.id} ({event.type}) waits since {event.occurred_at}: {reason}"
 
 
 def _handled() -> Iterator[str]:
@@ -56,7 +57,8 @@ def _overdue() -> Iterator[str]:
             state=FailedDelivery.State.RETRYING, next_attempt_at__lt=timezone.now() - _GRACE
         )
         for failure in overdue.iterator():
-            yield f"delivery {failure.id} to {failure.consumer} should have been tried again at {failure.next_attempt_at}"
+            due = failure.next_attempt_at
+            yield f"delivery {failure.id} to {failure.consumer} should have been tried again at {due}"
 
 
 def _dead() -> Iterator[str]:

@@ -10,6 +10,7 @@ from celery import Task, shared_task
 from django.db import InterfaceError, OperationalError
 from django.db.models import QuerySet
 from django.utils import timezone
+from django_guid import clear_guid, set_guid
 
 from apps.common.databases import alias_of, atomic
 from apps.events import inbox
@@ -84,6 +85,14 @@ class _Consumer:
                     batch.filter(event_id=message["id"]).update(state=FailedDelivery.State.RESOLVED)
 
     def _run(self, event: Event) -> None:
+        # What follows from an event carries the id of the request that caused it.
+        set_guid(event.traceparent[3:35])
+        try:
+            self._let_happen(event)
+        finally:
+            clear_guid()
+
+    def _let_happen(self, event: Event) -> None:
         if self.transactional:
             with atomic(self.service):
                 if inbox.accept(self.service, self.name, event, ordered=self.ordered):

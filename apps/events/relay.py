@@ -7,9 +7,10 @@ from datetime import timedelta
 
 from celery import current_app
 from django.conf import settings
-from django.db import connections, transaction
+from django.db import transaction
 from django.utils import timezone
 
+from apps.common.databases import skips_locked
 from apps.events.models import OutboxEvent
 
 logger = logging.getLogger(__name__)
@@ -50,8 +51,7 @@ def _lease(alias: str) -> Sequence[OutboxEvent]:
     if not due.exists():
         return []
     with transaction.atomic(using=alias):
-        skip_locked = connections[alias].features.has_select_for_update_skip_locked
-        events = list(due.select_for_update(skip_locked=skip_locked).order_by("id")[:BATCH])
+        events = list(due.select_for_update(skip_locked=skips_locked(alias)).order_by("id")[:BATCH])
         OutboxEvent.objects.using(alias).filter(pk__in=[event.pk for event in events]).update(
             available_at=timezone.now() + LEASE
         )
@@ -65,7 +65,8 @@ def _dispatch(events: Sequence[OutboxEvent]) -> None:
         # Nobody hears of a type that is not in the table: a newer version, since rolled back, may have left one.
         for task in settings.EVENT_SUBSCRIBERS.get(event.type, ()):
             batches[task].append(event)
-    for task, batch in batches.items():
+    for task in sorted(batches, key=settings.SLOW_SUBSCRIBERS.__contains__):
+        batch = batches[task]
         messages = [event.to_event().to_message() for event in batch]
         send(task, messages)
 

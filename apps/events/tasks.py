@@ -5,6 +5,7 @@ from datetime import timedelta
 from celery import shared_task
 from django.utils import timezone
 
+from apps.common.bulk import delete_in_batches
 from apps.common.databases import all_aliases
 from apps.events.models import FailedDelivery, InboxEntry, InboxPosition, OutboxEvent
 from apps.events.relay import send
@@ -34,10 +35,10 @@ def clean() -> None:
     """Forget events that nobody can ask for any more."""
     now = timezone.now()
     for alias in all_aliases():
-        OutboxEvent.objects.using(alias).filter(published_at__lt=now - OUTBOX_KEPT_FOR).delete()
-        InboxEntry.objects.using(alias).filter(handled_at__lt=now - INBOX_KEPT_FOR).delete()
-        InboxPosition.objects.using(alias).filter(moved_at__lt=now - INBOX_KEPT_FOR).delete()
-        FailedDelivery.objects.using(alias).filter(created_at__lt=now - INBOX_KEPT_FOR).delete()
+        delete_in_batches(OutboxEvent.objects.using(alias).filter(published_at__lt=now - OUTBOX_KEPT_FOR))
+        delete_in_batches(InboxEntry.objects.using(alias).filter(handled_at__lt=now - INBOX_KEPT_FOR))
+        delete_in_batches(InboxPosition.objects.using(alias).filter(moved_at__lt=now - INBOX_KEPT_FOR))
+        delete_in_batches(FailedDelivery.objects.using(alias).filter(created_at__lt=now - INBOX_KEPT_FOR))
 
 
 def replay(failure: FailedDelivery) -> None:

@@ -24,6 +24,10 @@ from config import services
 
 class ItemInline(ReadOnlyInline):
     model = OrderItem
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[OrderItem]:
+        return OrderItem.objects.select_related("order")
+
     fields = readonly_fields = ("sku", "product_name", "quantity", "price_", "total_")
     price_ = staticmethod(amount_column("price", "order.currency"))
     total_ = staticmethod(amount_column("total", "order.currency"))

@@ -4,7 +4,7 @@ The shop runs meanwhile: what is under way is not a violation. An effect that is
 the products service has not handled yet; what is open must be younger than `_GRACE`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import TypeVar
 from uuid import UUID
@@ -134,8 +134,10 @@ def _reservations() -> Iterator[str]:
     for rows in _pages(Order.objects.prefetch_related("items")):
         reservations = {found.order_id: found for found in _held(row.id for row in rows)}
         waiting = _effects_to_come([row.id for row in rows])
+        left = OrderTransition.objects.filter(order__in=rows, action=Action.SHIP)
+        shipped = set(left.values_list("order_id", flat=True))
         for row in rows:
-            fault = _compare(row, reservations.get(row.id))
+            fault = _compare(row, reservations.get(row.id), shipped)
             if fault and row.id not in waiting:
                 yield f"order {row.number} is {row.status}, but {fault}"
 
@@ -151,30 +153,29 @@ def _orphans() -> Iterator[str]:
         after = page[-1].order_id
 
 
-def _compare(row: Order, held: Reservation | None) -> str | None:
+def _compare(row: Order, held: Reservation | None, shipped: Collection[UUID]) -> str | None:
     """What is wrong between an order and its reservation, if anything."""
     if held is None:
         return "nothing was ever reserved for it"
     wanted = {item.product_id: item.quantity for item in row.items.all()}
-    expected = _expected_state(row)
-    if held.state not in expected:
+    if held.state != _expected_state(row, shipped):
         return f"its stock is {held.state}"
     if row.change_began_at is None and wanted != {line.product_id: line.quantity for line in held.lines}:
         return "its stock is reserved for other lines"
     return None
 
 
-def _expected_state(row: Order) -> tuple[ReservationState, ...]:
+def _expected_state(row: Order, shipped: Collection[UUID]) -> ReservationState:
     match OrderStatus(row.status):
         case OrderStatus.PENDING:
-            return (ReservationState.ACTIVE,)
+            return ReservationState.ACTIVE
         case OrderStatus.PAID | OrderStatus.SHIPPED | OrderStatus.DELIVERED:
-            return (ReservationState.COMMITTED,)
-        case OrderStatus.REFUNDED:
-            # Goods that had been sent stay deducted; those that had not came back.
-            return (ReservationState.COMMITTED, ReservationState.RELEASED)
+            return ReservationState.COMMITTED
+        case OrderStatus.REFUNDED if row.id in shipped:
+            # Goods that have left do not come back by themselves.
+            return ReservationState.COMMITTED
         case _:
-            return (ReservationState.RELEASED,)
+            return ReservationState.RELEASED
 
 
 def _effects_to_come(order_ids: Sequence[UUID]) -> set[UUID]:

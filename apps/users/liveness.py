@@ -1,6 +1,7 @@
 """Whether a session still lives, remembered so that a request need not ask the database."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from uuid import UUID
 
 from django.core.cache import cache
@@ -10,6 +11,7 @@ from apps.users.models import Session
 from apps.users.tokens import AccessToken
 
 _LIVE, _ENDED = "live", "ended"
+_REMEMBERED = timedelta(minutes=1)
 
 
 def is_live(session_id: UUID) -> bool:
@@ -32,16 +34,13 @@ def note_ended(session_ids: Iterable[UUID]) -> None:
 
     They are marked, not forgotten: a request that read the row before the commit would bring a forgotten one back.
     """
-    cache.set_many({_key(session_id): _ENDED for session_id in session_ids}, timeout=_timeout())
+    # By then the mark has outlived every token that it refuses.
+    cache.set_many({_key(session_id): _ENDED for session_id in session_ids}, AccessToken.lifetime.total_seconds())
 
 
 def _note_unless_known(session_id: UUID, state: str) -> None:
-    cache.add(_key(session_id), state, timeout=_timeout())
-
-
-def _timeout() -> int:
-    """No longer than an access token lives: by then a mark has outlived every token that it refuses."""
-    return int(AccessToken.lifetime.total_seconds())
+    # Not for long: should Redis be away when the session ends, the mark that it lives must not outlast it by much.
+    cache.add(_key(session_id), state, _REMEMBERED.total_seconds())
 
 
 def _key(session_id: UUID) -> str:

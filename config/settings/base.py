@@ -3,6 +3,7 @@ docs/configuration.md lists them. A profile beside this file says in a few lines
 
 import os
 from pathlib import Path
+from typing import Any
 
 import django_stubs_ext
 from celery.schedules import crontab
@@ -69,7 +70,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "config.middleware.ErrorsOfPrograms",
+    "config.middleware.ErrorAnswers",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -131,6 +132,8 @@ else:
         }
     }
 
+# Whether what one process caches is seen, and forgotten, by all.
+SHARED_CACHE = bool(REDIS_URL)
 # An in-process cache is seen by one process only, and a revoked session must be refused by all of them.
 WEB_WORKERS = env.integer("WEB_WORKERS", 2 if REDIS_URL else 1, low=1, high=64)
 if WEB_WORKERS > 1 and not REDIS_URL:
@@ -172,6 +175,7 @@ if env.choice("PASSWORD_POLICY", ("basic", "strict"), "basic") == "strict":
         {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
     ]
 LOGIN_URL = "/admin/login/"
+LOGIN_REDIRECT_URL = "/"
 JWT_PRIVATE_KEY, JWT_PUBLIC_KEYS = keys.from_environment(DATA_DIR, development=DEBUG)
 JWT_ISSUER = env.text("JWT_ISSUER", "cartwright")
 JWT_AUDIENCE = env.text("JWT_AUDIENCE", "cartwright")
@@ -270,6 +274,9 @@ EVENT_SUBSCRIBERS: dict[str, list[str]] = {
     "payment.failed": ["users.log_activity"],
 }
 
+# They wait for other systems. Without a broker the relay runs them itself, so it lets all others go first.
+SLOW_SUBSCRIBERS = {"orders.mail_customer", "products.mail_staff"}
+
 BROKER_URL = env.url("BROKER_URL", ("redis", "rediss", "amqp", "amqps"))
 CELERY_BROKER_URL = BROKER_URL or "memory://localhost/"
 CELERY_TASK_ALWAYS_EAGER = not BROKER_URL
@@ -288,11 +295,18 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 QUEUE_PREFIX = env.text("QUEUE_PREFIX")
 CELERY_TASK_DEFAULT_QUEUE = f"{QUEUE_PREFIX}housekeeping"
 CELERY_TASK_ROUTES = {f"{service}.*": {"queue": f"{QUEUE_PREFIX}{service}"} for service in databases.SERVICES}
-CELERY_BEAT_SCHEDULE = {
-    "expire-orders": {"task": "orders.expire_orders", "schedule": 15},
-    "settle-open-orders": {"task": "orders.settle_open_orders", "schedule": 10},
-    "release-orphaned-reservations": {"task": "products.release_orphaned_reservations", "schedule": 60},
-    "retry-failed-deliveries": {"task": "events.retry_failed_deliveries", "schedule": 10},
+_SECONDS_BETWEEN = {
+    "orders.expire_orders": 15,
+    "orders.settle_open_orders": 10,
+    "products.release_orphaned_reservations": 60,
+    "events.retry_failed_deliveries": 10,
+}
+CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
+    # A run that nobody took up in time is pointless: the next one does its work.
+    **{
+        task: {"task": task, "schedule": seconds, "options": {"expires": seconds}}
+        for task, seconds in _SECONDS_BETWEEN.items()
+    },
     "clean-events": {"task": "events.clean", "schedule": crontab(hour=3, minute=10)},
     "clean-idempotency-keys": {"task": "common.clean_idempotency_keys", "schedule": crontab(minute=20)},
     "clean-sessions": {"task": "users.clean_sessions", "schedule": crontab(hour=3, minute=40)},
@@ -315,6 +329,7 @@ DEMO_SEEDERS = {
 }
 
 vars().update(env.email("EMAIL_URL", "consolemail://"))
+EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "shop@example.com")
 STAFF_EMAIL = env.text("STAFF_EMAIL", "staff@example.com")
 
@@ -333,6 +348,7 @@ LOGGING = {
     },
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
+        "django": {"handlers": []},  # Django's own would print a second time what reaches the root
         "django.request": {"level": "ERROR"},
         "celery.app.trace": {"level": "WARNING"},
         "celery.beat": {"level": "WARNING"},

@@ -2,10 +2,9 @@
 
 from uuid import UUID
 
-from django.db import connections
 from django.utils import timezone
 
-from apps.common.databases import alias_of, atomic
+from apps.common.databases import alias_of, atomic, skips_locked
 from apps.orders.interface import SYSTEM, Actor, Order, OrderStatus
 from apps.orders.models import OPEN_PAYMENTS
 from apps.orders.models import Order as OrderRow
@@ -46,10 +45,9 @@ def _act(order_id: UUID, action: Action, actor: Actor, reason: str) -> Order:
 
 def _expire(order_id: UUID) -> bool:
     """Expire an order unless somebody has it in hand: then it is looked at again next time."""
-    skip_locked = connections[alias_of("orders")].features.has_select_for_update_skip_locked
     with atomic("orders"):
         row = (
-            OrderRow.objects.select_for_update(skip_locked=skip_locked)
+            OrderRow.objects.select_for_update(skip_locked=skips_locked(alias_of("orders")))
             .filter(pk=order_id, status=OrderStatus.PENDING, change_began_at=None)
             .first()
         )

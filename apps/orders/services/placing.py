@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from apps.common.databases import atomic
 from apps.common.errors import DomainError
+from apps.common.ids import readable
 from apps.events.outbox import publish
 from apps.orders import events
 from apps.orders.interface import NewOrder, Order
@@ -17,9 +18,6 @@ from apps.orders.models import OrderItem as ItemRow
 from apps.orders.services.pricing import Amounts, add_up, items_of, merge
 from apps.orders.services.rows import RESERVATION_MARGIN, expiry, to_order
 from apps.products.interface import PricedLine, ProductService, ReservationClosed
-
-# Crockford's base 32: no letter that is mistaken for a digit.
-_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 class Placing:
@@ -85,8 +83,7 @@ def _to_row(order_id: UUID, user_id: UUID, new: NewOrder, amounts: Amounts) -> O
 
 def _number(order_id: UUID, day: str) -> str:
     """A number that can be read out on the telephone: the day, and 40 of the id's random bits."""
-    bits = order_id.int & (2**40 - 1)
-    return f"{day}-" + "".join(_DIGITS[bits >> shift & 31] for shift in range(35, -1, -5))
+    return f"{day}-{readable(order_id.int, 8)}"
 
 
 def _placed_before(order_id: UUID, user_id: UUID) -> Order | None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from django.conf import settings
 from django.core.cache import cache
 
 from apps.orders.interface import Actor, Order, OrderNotFound, OrderStatus, TimelineEntry
@@ -18,12 +19,13 @@ class Reading:
         return to_order(_find(order_id, actor))
 
     def get_status(self, *, order_id: UUID, actor: Actor) -> OrderStatus:
-        known = cache.get(status_key(order_id))
+        known = cache.get(status_key(order_id)) if settings.SHARED_CACHE else None
         if known is None:
             row = _find(order_id, actor)
             known = (row.user_id, row.status)
-            # Only when nobody has written meanwhile: what a commit has set is newer than what was read before it.
-            cache.add(status_key(order_id), known, STATUS_CACHED_FOR.total_seconds())
+            if settings.SHARED_CACHE:
+                # Only when nobody has written meanwhile: what a commit has set is newer than what was read before it.
+                cache.add(status_key(order_id), known, STATUS_CACHED_FOR.total_seconds())
         owner_id, status = known
         if not actor.is_staff and owner_id != actor.user_id:
             raise OrderNotFound("There is no such order.")

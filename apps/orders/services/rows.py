@@ -33,7 +33,7 @@ from apps.orders.models import OrderItem as ItemRow
 from apps.orders.models import Payment as PaymentRow
 from apps.orders.states import EVENTS, Action, target
 
-STATUS_CACHED_FOR = timedelta(seconds=30)
+STATUS_CACHED_FOR = timedelta(seconds=10)
 # Stock stays reserved a little longer than the order may be paid, so that the order ends first.
 RESERVATION_MARGIN = timedelta(minutes=15)
 _SHIPPING_STATUS = {OrderStatus.SHIPPED: "shipped", OrderStatus.DELIVERED: "delivered"}
@@ -101,12 +101,15 @@ def move(row: OrderRow, action: Action, actor: Actor, reason: str = "") -> Order
 
 
 def status_key(order_id: UUID) -> str:
-    """Where an order's `(owner, status)` is cached. `move` overwrites it after each commit; a read only adds it."""
+    """Where an order's `(owner, status)` is cached, if all processes share a cache: orders also move in the relay and
+    in beat. `move` overwrites it after each commit; a read only adds it.
+    """
     return f"orders:status:{order_id}"
 
 
 def remember_status(order: Order) -> None:
-    cache.set(status_key(order.id), (order.user_id, order.status.value), STATUS_CACHED_FOR.total_seconds())
+    if settings.SHARED_CACHE:
+        cache.set(status_key(order.id), (order.user_id, order.status.value), STATUS_CACHED_FOR.total_seconds())
 
 
 def to_order(row: OrderRow, items: Sequence[ItemRow] | None = None) -> Order:

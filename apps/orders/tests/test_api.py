@@ -318,7 +318,6 @@ def test_what_each_call_costs(customer: LoggedIn, staff: APIClient) -> None:
         (3, lambda: customer.get(f"/api/v1/orders/user/{customer.user.id}")),
         (3, lambda: customer.get(url)),
         (1, lambda: customer.get(f"{url}/status")),
-        (0, lambda: customer.get(f"{url}/status")),
         (2, lambda: customer.get(f"{url}/timeline")),
         (6, lambda: customer.post("/api/v1/orders", body)),
         (8, lambda: customer.post("/api/v1/orders", body, headers=key)),

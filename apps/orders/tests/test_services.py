@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 import time_machine
 from django.utils import timezone
-from pytest_django import DjangoCaptureOnCommitCallbacks
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from apps.common.databases import alias_of
 from apps.common.ids import new_id
@@ -606,8 +606,9 @@ def test_the_timeline_tells_every_change() -> None:
 
 
 def test_the_status_is_cached_and_never_stale(
-    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks, settings: Settings
 ) -> None:
+    settings.SHARED_CACHE = True
     order = place(USER, (make_product(), 1))
     assert services.orders().get_status(order_id=order.id, actor=OWNER) == OrderStatus.PENDING
     with statements() as sent:

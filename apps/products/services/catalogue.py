@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from apps.common.databases import atomic
 from apps.common.errors import DomainError, Problem
+from apps.common.ids import readable
 from apps.common.money import fits, places_of, quantize
 from apps.events.outbox import publish
 from apps.products import search
@@ -33,8 +34,6 @@ from apps.products.services.levels import levels_of
 _EDITABLE = (
     "name", "description", "price", "currency", "category_id", "sku", "sku_folded", "tags", "attributes", "active"
 )  # fmt: skip
-# Without I, L, O and U, which are mistaken for others when read aloud (Crockford's base 32).
-_SKU_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 class Catalogue:
@@ -177,8 +176,7 @@ def _check_price(row: ProductRow) -> None:
 def _make_sku(name: str) -> str:
     """A few letters of the name to recognise it by, and 40 random bits."""
     letters = "".join(character for character in "".join(search.normalise(name)) if character.isascii())
-    code = "".join(secrets.choice(_SKU_ALPHABET) for _ in range(8))
-    return f"{letters[:4].upper() or 'SKU'}-{code}"
+    return f"{letters[:4].upper() or 'SKU'}-{readable(secrets.randbits(40), 8)}"
 
 
 def _once(tags: Sequence[str]) -> list[str]:
