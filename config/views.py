@@ -1,15 +1,19 @@
 """Pages that belong to no app: the landing page, health, uploaded files, and answers when something went wrong."""
 
+from collections.abc import Callable
+from functools import wraps
 from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.views import LoginView
+from django.core.exceptions import SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_safe
 from django.views.static import serve
 
 from apps.common.api.errors import body
@@ -19,11 +23,27 @@ _PROSE = {
     HTTPStatus.BAD_REQUEST: ("bad_request", "The request cannot be understood."),
     HTTPStatus.FORBIDDEN: ("permission_denied", "You may not do this."),
     HTTPStatus.NOT_FOUND: ("not_found", "There is nothing at this address."),
+    HTTPStatus.METHOD_NOT_ALLOWED: ("method_not_allowed", "This address is only read: GET or HEAD."),
     HTTPStatus.INTERNAL_SERVER_ERROR: ("error", "Something went wrong on our side. It has been noted."),
 }
 
 
-@require_safe
+def only_read(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Refuses every method but GET and HEAD."""
+
+    @csrf_exempt
+    @wraps(view)
+    def read(request: HttpRequest, **arguments: str) -> HttpResponseBase:
+        if request.method in {"GET", "HEAD"}:
+            return view(request, **arguments)
+        response = _answer(request, HTTPStatus.METHOD_NOT_ALLOWED)
+        response["Allow"] = "GET, HEAD"
+        return response
+
+    return read
+
+
+@only_read
 def landing(request: HttpRequest) -> HttpResponse:
     """Says where everything is; in development also how to try it."""
     context = {"debug": settings.DEBUG, "base": request.build_absolute_uri("/").rstrip("/")}
@@ -31,14 +51,14 @@ def landing(request: HttpRequest) -> HttpResponse:
 
 
 @never_cache
-@require_safe
+@only_read
 def health(request: HttpRequest) -> HttpResponse:
     """The process is alive."""
     return JsonResponse({"status": "ok"})
 
 
 @never_cache
-@require_safe
+@only_read
 def ready(request: HttpRequest) -> HttpResponse:
     """Whether everything that this process depends on answers: 200, or 503 naming what does not."""
     checks = readiness.check()
@@ -47,15 +67,26 @@ def ready(request: HttpRequest) -> HttpResponse:
     return JsonResponse(answer, status=HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
-@require_safe
+@only_read
 def media(request: HttpRequest, path: str) -> HttpResponseBase:
     """An uploaded file. A browser that opens one runs nothing of it."""
     try:
         response = serve(request, path, document_root=str(settings.MEDIA_ROOT))
-    except (OSError, ValueError) as error:
-        raise Http404 from error  # a name that the file system cannot hold
+    except (OSError, ValueError, SuspiciousOperation) as error:
+        raise Http404 from error  # a name that the file system cannot hold, or outside of the folder
     response["Content-Security-Policy"] = "default-src 'none'; sandbox"
     return response
+
+
+class LogInView(LoginView):
+    """The log-in of the browsable API."""
+
+    template_name = "rest_framework/login.html"
+
+    def get_form(self, form_class: type[AuthenticationForm] | None = None) -> AuthenticationForm:
+        form = super().get_form(form_class)
+        form.fields["username"].label = "E-mail or username"
+        return form
 
 
 @csrf_exempt

@@ -1,6 +1,7 @@
 """The addresses that belong to no app, and answers when something goes wrong."""
 
 import json
+import logging
 import re
 import threading
 from pathlib import Path
@@ -8,16 +9,21 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.utils import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import path
+from pytest_django import DjangoCaptureOnCommitCallbacks
 from pytest_django.fixtures import Settings
 
-from config import readiness, urls, views
+from apps.users.interface import Client as ClientInfo
+from apps.users.interface import InvalidToken, Role
+from apps.users.tests.factories import PASSWORD, UserFactory
+from config import readiness, services, urls, views
 from tests.services import needs_rabbitmq, needs_redis
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -27,6 +33,7 @@ RAISED = {
     "missing": Http404("inner secret"),
     "denied": PermissionDenied("inner secret"),
     "suspicious": SuspiciousOperation("inner secret"),
+    "bad": BadRequest("inner secret"),
 }
 
 
@@ -227,14 +234,56 @@ def test_an_error_below_api_is_logged_with_its_traceback(client: Client, caplog:
     assert [(record.levelname, record.exc_info is not None) for record in records] == [("ERROR", True)]
 
 
+@pytest.mark.parametrize("debug", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "status", "sentence"),
+    [
+        ("error", 500, "Something went wrong on our side."),
+        ("missing", 404, "There is nothing at this address."),
+        ("denied", 403, "You may not do this."),
+        ("suspicious", 400, "The request cannot be understood."),
+        ("bad", 400, "The request cannot be understood."),
+    ],
+)
 @pytest.mark.usefixtures("failing")
-def test_an_error_elsewhere_is_a_page_for_people(client: Client) -> None:
-    response = client.get("/fail/error", headers=BROWSER)
+def test_what_a_view_raises_elsewhere_is_a_page_for_people_and_json_for_programs(
+    client: Client, settings: Settings, kind: str, status: int, sentence: str, debug: bool
+) -> None:
+    settings.DEBUG = debug
+
+    page = client.get(f"/fail/{kind}", headers=BROWSER)
+    answer = client.get(f"/fail/{kind}")
+
+    assert page.status_code == answer.status_code == status
+    assert sentence in page.content.decode()
+    assert sentence in answer.json()["errors"][0]["detail"]
+    assert "secret" not in page.content.decode() + answer.content.decode()
+    assert REQUEST_ID.fullmatch(page["X-Request-ID"])
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("browser", [True, False])
+def test_an_error_around_a_view_shows_no_traceback(client: Client, settings: Settings, browser: bool) -> None:
+    settings.DEBUG = True
+
+    with mock.patch.object(SessionMiddleware, "process_response", side_effect=RuntimeError("inner secret")):
+        response = client.get("/health", headers=BROWSER if browser else {})
 
     assert response.status_code == 500
     assert "Something went wrong on our side." in response.content.decode()
     assert "secret" not in response.content.decode()
-    assert REQUEST_ID.fullmatch(response["X-Request-ID"])
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("address", ["/admin/users/user/abc/password/", "/admin/nothing/"])
+def test_an_unknown_staff_page(client: Client, settings: Settings, address: str) -> None:
+    settings.DEBUG = True
+    client.force_login(UserFactory(role=Role.ADMIN))
+
+    response = client.get(address, headers=BROWSER)
+
+    assert response.status_code == 404
+    assert "There is nothing at this address." in response.content.decode()
 
 
 def test_an_unknown_host(client: Client) -> None:
@@ -272,6 +321,62 @@ def test_a_method_that_is_not_allowed(client: Client) -> None:
         assert REQUEST_ID.fullmatch(response["X-Request-ID"])
 
 
+@pytest.mark.parametrize("address", ["/", "/health", "/ready", "/media/a", "/api/docs/", "/api/schema/"])
+@pytest.mark.parametrize("method", ["POST", "OPTIONS", "DELETE"])
+def test_pages_that_are_only_read(address: str, method: str) -> None:
+    client = Client(enforce_csrf_checks=True)
+
+    answer = client.generic(method, address)
+    page = client.generic(method, address, headers=BROWSER)
+
+    assert answer.status_code == page.status_code == 405
+    assert answer["Allow"] == "GET, HEAD"
+    assert answer.json() == error("client_error", "method_not_allowed", "This address is only read: GET or HEAD.")
+    assert page["Content-Type"].startswith("application/json" if address.startswith("/api/") else "text/html")
+    assert "This address is only read" in page.content.decode()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("page", ["/admin/login/", "/api/auth/login/"])
+def test_log_in_pages_say_that_an_address_works(client: Client, page: str) -> None:
+    content = client.get(page).content.decode()
+
+    assert "E-mail or username:" in content
+    assert "Username:" not in content
+
+
+@pytest.mark.django_db
+def test_after_log_in_without_a_page_to_go_to(client: Client) -> None:
+    user = UserFactory()
+
+    response = client.post("/api/auth/login/", {"username": user.email, "password": PASSWORD})
+
+    assert (response.status_code, response["Location"]) == (302, "/")
+
+
+@pytest.mark.django_db
+def test_a_password_that_staff_change_themselves_ends_their_sessions(
+    client: Client, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    user = UserFactory(role=Role.ORDER_STAFF)
+    pair = services.users().log_in(login=user.email, password=PASSWORD, client=ClientInfo("", ""))
+    client.force_login(user)
+    given = {"old_password": PASSWORD, "new_password1": "another horse 8", "new_password2": "another horse 8"}
+    assert client.get("/admin/password_change/").status_code == 200
+
+    with django_capture_on_commit_callbacks(execute=True):
+        response = client.post("/admin/password_change/", given)
+
+    assert (response.status_code, response["Location"]) == (302, "/admin/password_change/done/")
+    assert client.get("/admin/").status_code == 200
+    with pytest.raises(InvalidToken):
+        services.users().authenticate(access_token=pair.access)
+
+
+def test_nothing_is_logged_twice() -> None:
+    assert [name for name in ("django", "django.request") if logging.getLogger(name).handlers] == []
+
+
 def test_a_request_id_is_handed_through(client: Client) -> None:
     response = client.get("/health", headers={"x-request-id": "0123456789abcdef0123456789abcdef"})
 
@@ -297,5 +402,7 @@ def test_media(client: Client, settings: Settings, tmp_path: Path) -> None:
     assert response.getvalue() == b"<svg/>"
     assert response["Content-Security-Policy"] == "default-src 'none'; sandbox"
     assert response["X-Content-Type-Options"] == "nosniff"
+    settings.DEBUG = True
     for address in ("", "missing", "../secret", "%2e%2e/secret", "..%2fsecret", "x" * 5000):
-        assert client.get(f"/media/{address}").status_code in {400, 404}
+        missing = client.get(f"/media/{address}")
+        assert (missing.status_code, missing.json()) == (404, NOT_FOUND)

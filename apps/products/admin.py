@@ -1,11 +1,15 @@
 """The catalogue's staff pages. They change nothing by themselves: saving and deleting call the service."""
 
+import json
+from collections.abc import Sequence
 from typing import Any, TypeVar
+from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.widgets import AutocompleteSelect
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db.models import F, Model, OuterRef, QuerySet, Subquery
+from django.db.models import F, ForeignKey, Model, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
@@ -13,6 +17,7 @@ from django.utils.html import format_html
 from apps.common.admin import ReadOnlyAdmin, amount_column
 from apps.common.errors import DomainError
 from apps.common.money import quantize
+from apps.common.validators import is_too_deep, no_control_characters, single_line
 from apps.events.admin import FailedDeliveryAdmin, OutboxAdmin
 from apps.products.interface import NewProduct, ProductChange
 from apps.products.models import (
@@ -41,6 +46,21 @@ class ServiceForm(forms.ModelForm):  # type: ignore[type-arg] # Django's own cla
         for problem in self.refusal.problems if self.refusal else ():
             self.add_error(problem.attr if problem.attr in self.fields else None, problem.detail)
         return cleaned
+
+
+class CategorySelect(AutocompleteSelect):
+    """Shows the form again with what was chosen, unless that is no id."""
+
+    def optgroups(self, name: str, value: Sequence[str], attr: dict[str, Any] | None = None) -> Any:  # noqa: ANN401 - as in Django
+        return super().optgroups(name, [each for each in value if _is_id(each)], attr)
+
+
+def _is_id(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 class ServiceAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # Django's own class takes no parameter
@@ -76,6 +96,11 @@ class ServiceAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # Django's own c
         form = super().get_form(request, obj, change, **kwargs)
         form.refusal = getattr(request, "refusal", None)  # type: ignore[attr-defined] # it is a ServiceForm
         return form
+
+    def formfield_for_foreignkey(self, db_field: ForeignKey[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:  # noqa: ANN401 - as in Django
+        return super().formfield_for_foreignkey(
+            db_field, request, widget=CategorySelect(db_field, self.admin_site), **kwargs
+        )
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Model]) -> None:
         for row in queryset:
@@ -114,10 +139,24 @@ class CategoryAdmin(ServiceAdmin):
         services.products().delete_category(category_id=obj.id)
 
 
+class BoundedDecoder(json.JSONDecoder):
+    """Says that it is no JSON where Python, reading it or writing it back, would fail: many levels, many digits."""
+
+    def decode(self, s: str, *args: Any) -> Any:  # noqa: ANN401 - as in json
+        try:
+            data = super().decode(s, *args)
+        except (RecursionError, ValueError) as error:
+            raise json.JSONDecodeError("Cannot be read", s, 0) from error
+        if is_too_deep(data):
+            raise json.JSONDecodeError("Nested too deeply", s, 0)
+        return data
+
+
 class ProductForm(ServiceForm):
     """A product, its first stock when it is made, and an adjustment of its stock later."""
 
     tags = forms.CharField(required=False, max_length=1200, help_text="Divided by commas.")
+    attributes = forms.JSONField(required=False, decoder=BoundedDecoder)
     stock = forms.IntegerField(min_value=0, max_value=MAX_STOCK, required=False, help_text="The first stock.")
     stock_delta = forms.IntegerField(
         label="Add to stock",
@@ -125,7 +164,9 @@ class ProductForm(ServiceForm):
         validators=[MinValueValidator(-MAX_STOCK), MaxValueValidator(MAX_STOCK)],
         help_text="Negative to take away.",
     )
-    stock_reason = forms.CharField(label="Reason", required=False, max_length=200)
+    stock_reason = forms.CharField(
+        label="Reason", required=False, max_length=200, validators=[no_control_characters, single_line]
+    )
     read_revision = forms.IntegerField(required=False, widget=forms.HiddenInput)
 
     class Meta:

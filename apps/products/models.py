@@ -10,18 +10,20 @@ from django.utils import timezone
 
 from apps.common.ids import new_id
 from apps.common.money import MAX_DIGITS, MAX_PLACES
+from apps.common.validators import no_control_characters, single_line
 from apps.events.models import FailedDelivery, OutboxEvent
 from apps.products.interface import MovementKind, ReservationState
 from apps.products.validators import known_currency, valid_attributes, valid_tags
 
 MAX_STOCK = 1_000_000_000
+_LINE = [no_control_characters, single_line]
 
 
 class Category(models.Model):
     """A node of the category tree. `path` lists its ancestors and itself, so that a subtree is one prefix."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    name = models.CharField(max_length=100)
+    name = models.CharField(max_length=100, validators=_LINE)
     name_folded = models.CharField(max_length=300, editable=False)
     slug = models.SlugField(max_length=120, unique=True, allow_unicode=True)
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="children")
@@ -46,10 +48,10 @@ class Product(models.Model):
     """A product document. `revision` counts its changes: it is the ETag, and numbers its events."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    sku = models.CharField(max_length=64)
+    sku = models.CharField(max_length=64, validators=_LINE)
     sku_folded = models.CharField(max_length=192, unique=True, editable=False)
-    name = models.CharField(max_length=200)
-    description = models.TextField(max_length=10_000, blank=True)
+    name = models.CharField(max_length=200, validators=_LINE)
+    description = models.TextField(max_length=10_000, blank=True, validators=[no_control_characters])
     price = models.DecimalField(max_digits=MAX_DIGITS, decimal_places=MAX_PLACES)
     currency = models.CharField(max_length=3, validators=[known_currency])
     category = models.ForeignKey(Category, null=True, blank=True, on_delete=models.PROTECT, related_name="products")

@@ -33,7 +33,9 @@ def mail_staff(event: Event) -> None:
         return
     left = event.data["on_hand"]
     body = f"{left} of {product.name} ({product.sku}) are left on hand."
-    send_mail(f"Running out: {product.name}", body, settings.DEFAULT_FROM_EMAIL, [settings.STAFF_EMAIL])
+    # A subject is one line, whatever the name is.
+    subject = f"Running out: {' '.join(product.name.split())}"
+    send_mail(subject, body, settings.DEFAULT_FROM_EMAIL, [settings.STAFF_EMAIL])
 
 
 @shared_task(name="products.release_orphaned_reservations")

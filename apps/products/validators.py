@@ -1,19 +1,18 @@
 """What a product's free-form fields may hold, wherever they are typed in: REST, gRPC or the staff pages."""
 
-import math
-import re
 from typing import Any
 
 from django.core.exceptions import ValidationError
 
 from apps.common.money import is_currency
+from apps.common.validators import is_line
 
 MAX_TAGS = 20
 MAX_TAG_LENGTH = 50
 MAX_ATTRIBUTES = 50
 MAX_VALUE_LENGTH = 200
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# What every JSON reader holds exactly. PostgreSQL gives larger ones back as integers that no JSON writer takes.
+MAX_NUMBER = 2**53 - 1
 
 
 def known_currency(code: str) -> None:
@@ -39,18 +38,19 @@ def valid_attributes(attributes: Any) -> None:  # noqa: ANN401 - JSON may be any
     ):
         raise ValidationError(
             f"Attributes are an object of at most {MAX_ATTRIBUTES} names of 1 to {MAX_TAG_LENGTH} characters; each "
-            f"value is a text of at most {MAX_VALUE_LENGTH} characters, a number, true, false or null.",
+            f"value is a text of at most {MAX_VALUE_LENGTH} characters, a number of at most {MAX_NUMBER}, true, false "
+            "or null.",
             code="invalid_attributes",
         )
 
 
 def _is_line(value: object, length: int) -> bool:
-    return isinstance(value, str) and 0 < len(value.strip()) <= len(value) <= length and not _CONTROL.search(value)
+    return isinstance(value, str) and 0 < len(value.strip()) <= len(value) <= length and is_line(value)
 
 
 def _is_scalar(value: object) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
+    if isinstance(value, (int, float)):
+        return abs(value) <= MAX_NUMBER  # false for NaN
     if isinstance(value, str):
-        return len(value) <= MAX_VALUE_LENGTH and not _CONTROL.search(value)
-    return value is None or isinstance(value, (bool, int))
+        return len(value) <= MAX_VALUE_LENGTH and is_line(value)
+    return value is None

@@ -3,15 +3,21 @@
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.forms import AdminAuthenticationForm
+from django.contrib.admin.forms import AdminPasswordChangeForm as OwnPasswordChangeForm
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.forms import AdminPasswordChangeForm, BaseUserCreationForm
 from django.contrib.auth.models import Group
+from django.contrib.auth.views import PasswordChangeView
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.urls import reverse_lazy
 
 from apps.common.admin import ReadOnlyAdmin
+from apps.common.databases import atomic
 from apps.events.admin import FailedDeliveryAdmin, OutboxAdmin
 from apps.users.interface import Profile, Role, SessionNotFound
 from apps.users.models import Activity, Session, User, UsersEvent, UsersFailedDelivery, fold
@@ -48,13 +54,41 @@ class UserAddForm(UniqueNames, BaseUserCreationForm[User]):
         fields = ["username", "email", "role"]
 
 
-class SetPasswordForm(AdminPasswordChangeForm):  # type: ignore[type-arg]  # generic in the stubs only
-    """Ends the user's sessions: whoever knew the old password may be the reason for the new one."""
+class EndsSessions:
+    """A form that sets a password. Whoever knew the old one may be the reason: the user's sessions end."""
 
     def save(self, commit: bool = True) -> User:  # noqa: FBT001, FBT002 - Django's signature
-        user: User = super().save(commit)
-        end_all_sessions(user.pk)
+        with atomic("users"):
+            user: User = super().save(commit)  # type: ignore[misc]  # the form's
+            end_all_sessions(user.pk)
         return user
+
+
+class SetPasswordForm(EndsSessions, AdminPasswordChangeForm):  # type: ignore[type-arg]  # generic in the stubs only
+    pass
+
+
+class OwnPasswordForm(EndsSessions, OwnPasswordChangeForm):
+    pass
+
+
+class StaffLogInForm(AdminAuthenticationForm):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as in Django
+        super().__init__(*args, **kwargs)
+        self.fields["username"].label = "E-mail or username"
+
+
+def change_own_password(request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
+    """Django's page with a form of ours, for which the site has no setting."""
+    context = {**admin.site.each_context(request), **(extra_context or {})}
+    page = PasswordChangeView.as_view(
+        form_class=OwnPasswordForm, success_url=reverse_lazy("admin:password_change_done"), extra_context=context
+    )
+    return page(request)
+
+
+admin.site.login_form = StaffLogInForm
+admin.site.password_change = change_own_password  # type: ignore[method-assign, assignment]
 
 
 @admin.register(User)

@@ -4,6 +4,7 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import ExceptionHandler as StandardizedHandler
@@ -56,13 +57,17 @@ class DatabaseUnavailable(errors.Unavailable):
 
 
 class ExceptionHandler(StandardizedHandler):
-    """Adds domain errors, and databases that are away, to what drf-standardized-errors knows."""
+    """Adds domain errors, databases that are away and what Django finds suspicious to what is known already."""
 
     def convert_known_exceptions(self, exc: Exception) -> Exception:
         if isinstance(exc, (OperationalError, InterfaceError)):
             exc = DatabaseUnavailable("The shop's database did not answer. Try again in a moment.")
+        if isinstance(exc, RequestDataTooBig):
+            exc = errors.TooLarge("The request body is too large.")
         if isinstance(exc, errors.DomainError):
             return DomainErrorResponse(exc)
+        if isinstance(exc, SuspiciousOperation):
+            return exceptions.ParseError("The request cannot be understood.", code="bad_request")
         return super().convert_known_exceptions(exc)
 
     def report_exception(self, exc: exceptions.APIException, response: Response) -> None:

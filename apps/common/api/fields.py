@@ -1,43 +1,31 @@
 """Serializer fields that say no to what databases or people cannot digest."""
 
-import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from django.core.validators import ProhibitNullCharactersValidator
 from rest_framework import serializers
 
 from apps.common.money import MAX_DIGITS, MAX_PLACES, is_currency
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_BREAK = re.compile(r"[\t\r\n]")
-
-
-# Functions, as the OpenAPI document would give a RegexValidator's pattern as what the text must match.
-def no_control_characters(text: str) -> None:
-    """Refuse what no text of a shop needs."""
-    if _CONTROL.search(text):
-        raise serializers.ValidationError("Control characters are not allowed.", code="control_characters")
-
-
-def single_line(text: str) -> None:
-    """Refuse what would make several lines."""
-    if _BREAK.search(text):
-        raise serializers.ValidationError("Line breaks and tabs are not allowed here.", code="control_characters")
-
-
-class LineField(serializers.CharField):
-    """One line of text."""
-
-    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - REST framework's own arguments
-        super().__init__(**kwargs)
-        self.validators += [no_control_characters, single_line]
+from apps.common.validators import no_control_characters, single_line
 
 
 class TextField(serializers.CharField):
     """Text that may have several lines."""
 
+    rules: Sequence[Callable[[str], None]] = (no_control_characters,)
+
     def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - REST framework's own arguments
         super().__init__(**kwargs)
-        self.validators.append(no_control_characters)
+        # Our own rule speaks of NUL, too.
+        kept = [each for each in self.validators if not isinstance(each, ProhibitNullCharactersValidator)]
+        self.validators = [*kept, *self.rules]
+
+
+class LineField(TextField):
+    """One line of text."""
+
+    rules = (no_control_characters, single_line)
 
 
 class AmountField(serializers.DecimalField):

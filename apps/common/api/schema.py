@@ -43,6 +43,14 @@ _REQUEST_ID = OpenApiParameter(
 _RETRY_AFTER = OpenApiParameter(
     "Retry-After", int, OpenApiParameter.HEADER, response=[429, 503], description="Seconds to wait."
 )
+_BUSY = ("order_busy", "idempotency_in_progress")
+_RETRY_IF_BUSY = OpenApiParameter(
+    "Retry-After",
+    int,
+    OpenApiParameter.HEADER,
+    response=[409],
+    description=f"Seconds to wait; present if the code is {' or '.join(f'`{code}`' for code in _BUSY)}.",
+)
 
 
 ERROR_TYPES = ["validation_error", "client_error", "server_error"]
@@ -80,7 +88,8 @@ class AutoSchema(openapi.AutoSchema):
     """Adds the refusals that follow from a view's own declarations. Views name those of their domain by `refusal`."""
 
     def get_override_parameters(self) -> list[Any]:
-        return [*super().get_override_parameters(), _REQUEST_ID, _RETRY_AFTER]
+        retries = [_RETRY_AFTER, _RETRY_IF_BUSY] if self._may_be_busy() else [_RETRY_AFTER]
+        return [*super().get_override_parameters(), _REQUEST_ID, *retries]
 
     def get_auth(self) -> list[dict[str, Any]]:
         auths: list[dict[str, Any]] = super().get_auth()
@@ -124,6 +133,11 @@ class AutoSchema(openapi.AutoSchema):
             "503": (True, "Something that the shop needs is away. Nothing has changed; try again."),
         }
         return {status: description for status, (is_possible, description) in possible.items() if is_possible}
+
+    def _may_be_busy(self) -> bool:
+        responses: Any = self.get_response_serializers()
+        conflict = responses.get(409) if isinstance(responses, dict) else None
+        return conflict is not None and any(code in conflict.description for code in _BUSY)
 
     def _is_for_anyone(self) -> bool:
         permissions = self.view.get_permissions()

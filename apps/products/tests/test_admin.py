@@ -140,6 +140,15 @@ class TestProducts:
             ({"read_revision": 7}, "has changed since you read it"),
             ({"tags": "x" * 51}, "Tags are a list"),
             ({"attributes": '{"a": {}}'}, "Attributes are an object"),
+            ({"attributes": '{"a": 1e308}'}, "Attributes are an object"),
+            ({"attributes": f'{{"a": {2**53}}}'}, "Attributes are an object"),
+            ({"attributes": "[" * 1200 + "]" * 1200}, "Enter a valid JSON."),
+            ({"attributes": "[" * 200 + "]" * 200}, "Enter a valid JSON."),
+            ({"attributes": "1" * 5000}, "Enter a valid JSON."),
+            ({"category": "abc"}, "is not a valid UUID."),
+            ({"sku": "a\nb"}, "Line breaks and tabs are not allowed here."),
+            ({"description": "a\x07b"}, "Control characters are not allowed."),
+            ({"stock_delta": "1", "stock_reason": "a\x01b"}, "Control characters are not allowed."),
             ({"stock_delta": "-2", "stock_reason": "lost"}, "4 units are reserved"),
             ({"stock_delta": "1"}, "The ledger wants to know why."),
             ({"stock_delta": "9999999999", "stock_reason": "x"}, "less than or equal to"),
@@ -163,6 +172,28 @@ class TestProducts:
         assert 'value="Typed in"' in page
         assert service.get_product(product_id=product.id) == before
         assert event_types() == events
+
+    @pytest.mark.parametrize(
+        ("character", "sentence"),
+        [
+            ("\n", "Line breaks and tabs are not allowed here."),
+            ("\x1b", "Control characters are not allowed."),
+            ("\u202e", "Control characters are not allowed."),
+            ("\0", "Null characters are not allowed."),
+        ],
+    )
+    def test_names_hold_no_control_characters(self, staff: Client, character: str, sentence: str) -> None:
+        product = make_product()
+
+        for page, fields in (
+            (f"{PRODUCTS}{product.id}/change/", form(product, name=f"a{character}b")),
+            (f"{CATEGORIES}add/", {"name": f"a{character}b", "slug": "", "parent": ""}),
+        ):
+            response = staff.post(page, fields)
+            assert response.status_code == 200
+            assert response.content.decode().count(sentence) == 1
+
+        assert not models.Category.objects.exists()
 
     def test_somebody_elses_change_is_not_overwritten(self, staff: Client) -> None:
         product = make_product()
@@ -207,6 +238,8 @@ class TestCategories:
         assert "A category cannot be below itself." in response.content.decode()
         response = staff.post(f"{CATEGORIES}add/", {"name": "HOME", "slug": "x"})
         assert "There is a category of that name already." in response.content.decode()
+        response = staff.post(f"{CATEGORIES}add/", {"name": "New", "slug": "", "parent": "abc"})
+        assert "is not a valid UUID." in response.content.decode()
         assert staff.post(f"{CATEGORIES}{home.id}/delete/", {"post": "yes"}).status_code in {200, 302}
         assert models.Category.objects.count() == 2
 
@@ -222,7 +255,7 @@ class TestInventory:
         for name in ("stocklevel", "stockmovement", "reservation"):
             page = f"/admin/products/{name}/"
             with exactly(INVENTORY_QUERIES):
-                assert str(product.id) in staff.get(page).content.decode()
+                assert product.name in staff.get(page).content.decode()
             for query in (str(product.id), "no id", "\0"):
                 assert staff.get(page, {"q": query}).status_code in {200, 302, 400}
             assert staff.get(f"{page}add/").status_code == 403

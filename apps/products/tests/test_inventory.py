@@ -8,6 +8,8 @@ from uuid import UUID
 
 import pytest
 import time_machine
+from django.conf import settings
+from django.core.mail import EmailMessage
 from django.db import IntegrityError
 from django.utils import timezone
 
@@ -29,7 +31,7 @@ from apps.products.interface import (
 from apps.products.models import MAX_STOCK, Reservation, StockLevel, StockMovement
 from apps.products.services.levels import Shift, shift_levels
 from config import services
-from tests.flow import audit
+from tests.flow import audit, deliver_events
 
 pytestmark = pytest.mark.django_db
 
@@ -254,3 +256,12 @@ def test_reservations_are_listed_whole_and_in_pages() -> None:
     assert [found.order_id for found in (*first, *rest)] == [ids[0], *ids[2:]]
     assert all(len(found.lines) == 2 for found in (*first, *rest))
     assert len(services.products().list_reservations(order_ids=ids)) == 5
+
+
+def test_the_mail_about_low_stock_is_one_line_whatever_the_name_is(mailoutbox: list[EmailMessage]) -> None:
+    product = make(settings.LOW_STOCK_THRESHOLD + 1, name="Lamp\r\nBcc: a@example.com")
+
+    services.products().adjust_stock(product_id=product.id, delta=-1, reason="broken")
+    deliver_events()
+
+    assert [mail.subject for mail in mailoutbox] == ["Running out: Lamp Bcc: a@example.com"]

@@ -86,7 +86,7 @@ BAD_REGISTRATIONS: dict[str, tuple[dict[str, Any], list[tuple[str, str | None]]]
     "object": ({"password": {"a": 1}}, [("invalid", "password")]),
     "boolean": ({"first_name": True}, [("invalid", "first_name")]),
     "blank": ({"username": " "}, [("blank", "username")]),
-    "NUL": ({"address": "a\0b"}, [("null_characters_not_allowed", "address"), ("control_characters", "address")]),
+    "NUL": ({"address": "a\0b"}, [("control_characters", "address")]),
     "control": ({"first_name": "a\x07"}, [("control_characters", "first_name")]),
     "line break": ({"phone": "1\n2"}, [("control_characters", "phone")]),
     "password with NUL": ({"password": "pass\0word"}, [("null_characters_not_allowed", "password")]),

@@ -1,0 +1,217 @@
+"""What no client should send, and commands without a database: clear refusals, never a traceback."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent
+from django.http import HttpRequest, HttpResponse
+from django.test import Client, RequestFactory
+from drf_spectacular.generators import SchemaGenerator
+from pytest_django.fixtures import Settings
+from rest_framework.exceptions import ValidationError
+from rest_framework.test import APIClient
+
+from apps.common.api.fields import LineField, TextField
+from apps.common.api.parsers import StrictJSONParser
+from apps.common.middleware import RequestGuard
+from apps.users.interface import Role
+
+BROWSER = {"accept": "text/html"}
+PRODUCTS = "/api/v1/products"
+LOGIN = "/api/v1/users/login"
+BAD_REQUEST = {
+    "type": "client_error",
+    "errors": [{"code": "bad_request", "detail": "The request cannot be understood.", "attr": None}],
+}
+
+
+def code_of(content: bytes) -> str:
+    code: str = json.loads(content)["errors"][0]["code"]
+    return code
+
+
+class BrokenStream(BytesIO):
+    """A client that goes away, as most servers tell it."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        raise ConnectionResetError
+
+
+def never(request: HttpRequest) -> HttpResponse:
+    raise AssertionError("This must not be reached.")
+
+
+class TestBodies:
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    def test_a_body_of_unknown_length(self, client: Client, method: str) -> None:
+        response = client.generic(method, LOGIN, headers={"transfer-encoding": "chunked"})
+
+        assert (response.status_code, code_of(response.content)) == (411, "length_required")
+
+    @pytest.mark.parametrize(("server", "connection"), [("Granian", "close"), ("WSGIServer/0.2", None)])
+    def test_a_body_that_stays_unread_ends_the_connection(
+        self, client: Client, server: str, connection: str | None
+    ) -> None:
+        content = "x" * (settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+
+        response = client.post(LOGIN, content, content_type="application/json", SERVER_SOFTWARE=server)
+
+        assert (response.status_code, response.get("Connection")) == (413, connection)
+
+    def test_the_body_is_read_before_anything_refuses(self) -> None:
+        request = RequestFactory().post("/nothing", b'{"a": 1}', content_type="application/json")
+        stream = request.environ["wsgi.input"]
+
+        RequestGuard(lambda _: HttpResponse())(request)
+
+        assert stream.read() == b""
+
+    @pytest.mark.parametrize("stream", [BrokenStream(), BytesIO(b"a=1")], ids=["raises", "ends early"])
+    def test_a_client_that_goes_away(self, stream: BytesIO) -> None:
+        request = RequestFactory().post("/", b"a=1&b=2", content_type="application/x-www-form-urlencoded")
+        request._stream = stream
+
+        response = RequestGuard(never)(request)
+
+        assert (response.status_code, code_of(response.content)) == (400, "incomplete_body")
+
+    @pytest.mark.django_db
+    @pytest.mark.parametrize(("levels", "status"), [(32, 400), (33, 400), (500, 400), (5000, 400)])
+    def test_deep_json(self, log_in: Callable[..., APIClient], levels: int, status: int) -> None:
+        content = '{"items": ' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
+
+        response = log_in().generic(
+            "POST", "/api/v1/orders", content, content_type="application/json", HTTP_IDEMPOTENCY_KEY=str(levels)
+        )
+
+        assert response.status_code == status
+        assert (code_of(response.content) == "parse_error") == (levels > 32)
+        if levels in {33, 500}:
+            assert response.json()["errors"][0]["detail"] == "The body is nested too deeply: more than 32 levels."
+
+
+class TestTooManyFields:
+    @pytest.mark.parametrize("address", [PRODUCTS, "/", "/admin/login/"])
+    def test_parameters(self, client: Client, address: str) -> None:
+        response = client.get(f"{address}?{'a=1&' * 1001}", headers={"accept": "application/json"})
+
+        assert (response.status_code, response.json()) == (400, BAD_REQUEST)
+
+    @pytest.mark.parametrize("address", [LOGIN, "/admin/login/", "/api/auth/login/"])
+    @pytest.mark.parametrize("debug", [True, False])
+    def test_form_fields(self, client: Client, settings: Settings, address: str, debug: bool) -> None:
+        settings.DEBUG = debug
+
+        response = client.post(address, "a=1&" * 1001, content_type="application/x-www-form-urlencoded")
+
+        assert (response.status_code, response.json()) == (400, BAD_REQUEST)
+
+    @pytest.mark.parametrize(
+        "kind", ["application/x-www-form-urlencoded; charset=latin-1", "multipart/form-data; boundary=\xff"]
+    )
+    def test_forms_that_cannot_be_read(self, client: Client, kind: str) -> None:
+        response = client.post("/admin/login/", b"a=1", content_type=kind)
+
+        assert (response.status_code, response.json()) == (400, BAD_REQUEST)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [(TooManyFieldsSent(), 400, "bad_request"), (RequestDataTooBig(), 413, "request_too_large")],
+)
+def test_what_django_finds_suspicious_while_a_view_runs(error: Exception, status: int, code: str) -> None:
+    with mock.patch.object(StrictJSONParser, "parse", side_effect=error):
+        response = APIClient().post(LOGIN, {})
+
+    assert (response.status_code, code_of(response.content)) == (status, code)
+
+
+class TestCharacters:
+    @pytest.mark.parametrize("field", [LineField(), TextField()])
+    @pytest.mark.parametrize("character", "\0\x01\x1b\x7f\x80\x85\x9f\u202a\u202e\u2066\u2069\u2028\u2029")
+    def test_refused_once(self, field: LineField | TextField, character: str) -> None:
+        with pytest.raises(ValidationError) as caught:
+            field.run_validation(f"a{character}b")
+
+        assert caught.value.get_codes() == ["control_characters"]
+
+    @pytest.mark.parametrize("text", ["👩\u200d🔧", "क्\u200dष", "می\u200cخواهم", "a\N{NO-BREAK SPACE}b"])
+    def test_kept(self, text: str) -> None:
+        assert LineField().run_validation(text) == text
+        assert TextField().run_validation(text) == text
+
+
+@pytest.mark.django_db
+class TestNumbers:
+    @pytest.mark.parametrize("number", [2**53, -(2**53), 2**64, 2**70, 1e308, -1e16])
+    def test_an_attribute_that_is_too_large(self, log_in: Callable[..., APIClient], number: float) -> None:
+        staff = log_in(Role.CATALOG_STAFF)
+
+        response = staff.post(PRODUCTS, {"name": "A", "price": "1", "attributes": {"a": number}})
+
+        assert (response.status_code, code_of(response.content)) == (400, "invalid_attributes")
+        assert staff.get(PRODUCTS).json()["count"] == 0
+
+    @pytest.mark.parametrize("number", [2**53 - 1, -(2**53) + 1, 0.5, -1e15, True])
+    def test_an_attribute_of_any_other_size(self, log_in: Callable[..., APIClient], number: float) -> None:
+        staff = log_in(Role.CATALOG_STAFF)
+
+        assert staff.post(PRODUCTS, {"name": "A", "price": "1", "attributes": {"a": number}}).status_code == 201
+        assert staff.get(PRODUCTS).json()["results"][0]["attributes"] == {"a": number}
+
+
+@pytest.fixture
+def no_database(tmp_path: Path) -> dict[str, str]:
+    """The environment of a shop whose database has no tables."""
+    others = {name: text for name, text in os.environ.items() if not name.endswith("_URL")}
+    return {**others, "DATA_DIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "config.settings.monolith"}
+
+
+@pytest.mark.once
+class TestCommands:
+    @pytest.mark.parametrize("command", ["audit", "seed_demo"])
+    def test_without_tables(self, no_database: dict[str, str], command: str) -> None:
+        result = _manage(no_database, command)
+
+        assert result.returncode == 1
+        assert result.stderr.startswith("cartwright: The database cannot be used: no such table")
+        assert result.stderr.endswith(" Run manage.py migrate_all first.\n")
+        assert result.stderr.count("\n") == 1
+
+    def test_with_traceback(self, no_database: dict[str, str]) -> None:
+        result = _manage(no_database, "audit", "--traceback")
+
+        assert result.returncode == 1
+        assert result.stderr.startswith("Traceback")
+
+
+def _manage(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "manage.py", *arguments]
+    return subprocess.run(
+        command, cwd=settings.BASE_DIR, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+@pytest.mark.once
+def test_what_is_busy_says_when_to_ask_again() -> None:
+    paths = SchemaGenerator().get_schema(request=None, public=True)["paths"]  # type: ignore[no-untyped-call]
+
+    documented = {
+        (method, path)
+        for path, item in paths.items()
+        for method, each in item.items()
+        if method != "parameters" and "Retry-After" in each["responses"].get("409", {}).get("headers", {})
+    }
+
+    orders = "/api/v1/orders"
+    assert ("post", orders) in documented
+    assert ("post", f"{orders}/{{order_id}}/ship") in documented
+    assert ("post", PRODUCTS) not in documented
