@@ -166,8 +166,8 @@ def open_shop(folder: Path, **environment: str) -> Iterator[Shop]:
 def _running(folder: Path, environment: Mapping[str, str]) -> Iterator[Shop]:
     shop = Shop(folder, environment)
     shop.manage("migrate_all")
-    shop.start()
     try:
+        shop.start()
         yield shop
     finally:
         shop.kill()
