@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from apps.products.interface import Product, StaleProduct
 from config import services
 
-_REVISION = re.compile(r'"(\d+)-\d+"')
+_VERSION = re.compile(r'"(\d{1,18})-(\d{1,18})"')
 
 
 def is_fresh(request: Request, product: Product) -> bool:
@@ -22,6 +22,11 @@ def is_fresh(request: Request, product: Product) -> bool:
     if header is None:
         return False
     return header.strip() == "*" or product.etag in {tag.removeprefix("W/") for tag in parse_etags(header)}
+
+
+def stocks_read(request: Request) -> set[int]:
+    """What the client has seen of the stock, by its `If-Match`: it may send that back with the rest of the product."""
+    return {stock for _, stock in _versions(request.headers.get("If-Match", ""))}
 
 
 def revision_to_change(request: Request, product_id: UUID) -> int | None:
@@ -35,7 +40,12 @@ def revision_to_change(request: Request, product_id: UUID) -> int | None:
     if header is None or header.strip() == "*":
         return None
     current = services.products().get_product(product_id=product_id, include_inactive=True).revision
-    named = [match[1] for tag in parse_etags(header) if (match := _REVISION.fullmatch(tag))]
-    if str(current) not in named:
+    if current not in {revision for revision, _ in _versions(header)}:
         raise StaleProduct("The product has changed since you read it. Read it again.")
     return current
+
+
+def _versions(header: str) -> list[tuple[int, int]]:
+    """The revisions and stocks that strong entity tags name."""
+    matches = [_VERSION.fullmatch(tag) for tag in parse_etags(header)]
+    return [(int(match[1]), int(match[2])) for match in matches if match]

@@ -19,7 +19,7 @@ from apps.common.api.schema import ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION, refu
 from apps.common.errors import InvalidInput, Problem
 from apps.products import models
 from apps.products.api import examples
-from apps.products.api.etags import is_fresh, revision_to_change
+from apps.products.api.etags import is_fresh, revision_to_change, stocks_read
 from apps.products.api.representation import category_body, facets_body, level_body, movement_body, product_body
 from apps.products.api.serializers import (
     CategoriesInput,
@@ -169,7 +169,7 @@ class ProductView(APIView):
     def _update(self, request: Request, product_id: UUID, data: dict[str, Any]) -> Response:
         revision = revision_to_change(request, product_id)
         stock = data.pop("stock", None)
-        if stock is not None and stock != services.products().get_stock(product_id=product_id).available:
+        if stock is not None and stock not in stocks_read(request) | {_available(product_id)}:
             raise StockNotEditable(Problem(f"Stock changes by POST {request.path}/stock/adjust.", attr="stock"))
         product = services.products().update_product(
             product_id=product_id, change=ProductChange(**data), if_revision=revision
@@ -298,6 +298,10 @@ class CategoryView(APIView):
     def _update(self, category_id: UUID, data: dict[str, Any]) -> Response:
         category = services.products().update_category(category_id=category_id, move="parent_id" in data, **data)
         return Response(category_body(category))
+
+
+def _available(product_id: UUID) -> int:
+    return services.products().get_stock(product_id=product_id).available
 
 
 def _filters(query: dict[str, Any], request: Request) -> Filters:

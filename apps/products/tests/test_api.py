@@ -453,6 +453,17 @@ class TestUpdate:
 
         assert (response.status_code, response.json()) == (200, body)
 
+    def test_what_was_read_can_be_sent_back_after_a_sale(self, staff: APIClient) -> None:
+        product = make_product(stock=3)
+        read = staff.get(url(product.id))
+        LocalProductService().adjust_stock(product_id=product.id, delta=-1, reason="sold")
+
+        stale = staff.put(url(product.id), read.json())
+        response = staff.put(url(product.id), read.json(), headers={"If-Match": read["ETag"]})
+
+        assert error(stale, 400, "stock") == "stock_not_editable"
+        assert (response.status_code, response.json()["stock"]) == (200, 2)
+
     def test_stock_is_not_edited(self, staff: APIClient) -> None:
         product = make_product(stock=3)
 
