@@ -23,9 +23,7 @@ PRICE = 10
 
 _READ = "SELECT id, name, sku, currency FROM products_product WHERE id IN (%s, %s) AND active AND deleted_at IS NULL"
 _RESERVE = """
-    INSERT INTO products_reservation
-        (order_id, product_id, quantity, name, sku, price, currency, state, expires_at)
-    VALUES (%s, %s, 1, %s, %s, %s, %s, 'active', %s), (%s, %s, 1, %s, %s, %s, %s, 'active', %s)
+    INSERT INTO products_reservation (order_id, lines, state, expires_at, created_at) VALUES (%s, %s, 'active', %s, %s)
 """
 _ORDER = """
     INSERT INTO orders_order (id, number, user_id, status, currency, subtotal, shipping_cost, total, note, sequence,
@@ -77,11 +75,21 @@ def _place(execute: Callable[[str, Sequence[object]], Any], user_id: UUID, produ
         (key, name, sku, currency)
         for key, name, sku, currency in execute(_READ, [product.hex for product in products]).fetchall()
     ]
-    reserved = [(order_id, key, name, sku, PRICE, currency, until) for key, name, sku, currency in rows]
+    lines = [
+        {
+            "product_id": str(UUID(str(key))),
+            "quantity": 1,
+            "name": name,
+            "sku": sku,
+            "price": str(PRICE),
+            "currency": currency,
+        }
+        for key, name, sku, currency in rows
+    ]
     items = [(new_id().hex, order_id, key, name, sku, PRICE, PRICE) for key, name, sku, _ in rows]
     total = PRICE * len(rows)
     data = json.dumps({"order_id": order_id, "items": [[str(key), 1, str(PRICE)] for key, *_ in rows]})
-    execute(_RESERVE, [value for row in reserved for value in row])
+    execute(_RESERVE, [order_id, json.dumps(lines), until, at])
     execute(_ORDER, [order_id, order_id[-20:], user_id.hex, rows[0][3], total, total, until, at, at])
     execute(_ITEMS, [value for row in items for value in row])
     execute(_EVENT, [new_id().hex, order_id, data, at, at, at])
