@@ -36,7 +36,7 @@ bench: install ## Measure orders, reads and events as ratios, in a few minutes (
 	@$(PYTHON) -m bench $(ARGS)
 
 clean: ## Remove caches; the shop's data in var/ stays
-	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache staticfiles
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	@find apps bench config tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed: pyproject.toml uv.lock | $(UV)

@@ -141,8 +141,8 @@ if WEB_WORKERS > 1 and not REDIS_URL:
 WEB_THREADS = env.integer("WEB_THREADS", 2 * (os.cpu_count() or 1) + 1, low=1, high=256)
 
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
-WHITENOISE_USE_FINDERS = DEBUG
+# Found where the packages keep them: no collectstatic is needed, neither here nor in a container.
+WHITENOISE_USE_FINDERS = True
 MEDIA_URL = "/media/"
 MEDIA_ROOT = DATA_DIR / "media"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
