@@ -1,15 +1,14 @@
 """What must hold of events, for `manage.py audit`."""
 
-from collections import defaultdict
 from collections.abc import Iterator
 from datetime import timedelta
 
-from django.conf import settings
 from django.utils import timezone
 
 from apps.common.audit import Rule
-from apps.common.databases import alias_of, all_aliases
-from apps.events.models import FailedDelivery, InboxEntry, OutboxEvent
+from apps.common.databases import all_aliases
+from apps.events.delivery import missing
+from apps.events.models import FailedDelivery, OutboxEvent
 
 # An event takes effect within a second or so; one that has not for so long was lost or nobody works.
 _GRACE = timedelta(minutes=5)
@@ -35,20 +34,9 @@ def _handled() -> Iterator[str]:
 
 
 def _unhandled(page: list[OutboxEvent]) -> Iterator[str]:
-    heard_by: dict[str, list[OutboxEvent]] = defaultdict(list)
-    for event in page:
-        for consumer in settings.EVENT_SUBSCRIBERS.get(event.type, ()):
-            heard_by[consumer].append(event)
-    for consumer, events in heard_by.items():
-        alias = alias_of(consumer.partition(".")[0])
-        wanted = {"consumer": consumer, "event_id__in": [event.id for event in events]}
-        done = {
-            *InboxEntry.objects.using(alias).filter(**wanted).values_list("event_id", flat=True),
-            *FailedDelivery.objects.using(alias).filter(**wanted).values_list("event_id", flat=True),
-        }
-        yield from (
-            f"event {event.id} ({event.type}) never reached {consumer}" for event in events if event.id not in done
-        )
+    for consumer, events in missing(page).items():
+        for event in events:
+            yield f"event {event.id} ({event.type}) never reached {consumer}"
 
 
 def _overdue() -> Iterator[str]:

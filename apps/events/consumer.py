@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from celery import Task, shared_task
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import InterfaceError, OperationalError
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -23,7 +24,8 @@ Handler = Callable[[Event], None]
 Message = dict[str, Any]
 
 MAX_ATTEMPTS = 10
-_DATABASE_AWAY = (OperationalError, InterfaceError)
+# Not the event's fault: what is left of the batch is tried again.
+_LATER = (OperationalError, InterfaceError, SoftTimeLimitExceeded)
 
 
 def subscriber(
@@ -47,8 +49,8 @@ def subscriber(
         def deliver(task: "Task[..., None]", messages: Sequence[Message]) -> None:
             try:
                 consumer.take(messages)
-            except _DATABASE_AWAY as error:
-                # Not the event's fault, and nowhere to note it: the broker, or the outbox, keeps the whole batch.
+            except _LATER as error:
+                # Nowhere to note it: the broker, or the outbox, keeps the whole batch.
                 if task.request.is_eager:
                     raise
                 raise task.retry(exc=error, countdown=min(60, 2**task.request.retries)) from error
@@ -75,7 +77,7 @@ class _Consumer:
         for message in messages:
             try:
                 self._run(Event.from_message(message))
-            except _DATABASE_AWAY:
+            except _LATER:
                 raise
             except Exception as error:
                 logger.exception("%s failed on event %s", self.name, message["id"])

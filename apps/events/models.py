@@ -30,10 +30,14 @@ class OutboxEvent(models.Model):
     attempts = models.PositiveIntegerField(default=0)
     last_error = models.TextField(blank=True)
     published_at = models.DateTimeField(null=True, db_index=True)
+    delivered_at = models.DateTimeField(null=True, help_text="Every subscriber is known to have dealt with it by then.")
 
     class Meta:
         ordering = ["-id"]
-        indexes = [models.Index(fields=["id"], condition=Q(published_at=None), name="outbox_unpublished")]
+        indexes = [
+            models.Index(fields=["id"], condition=Q(published_at=None), name="outbox_unpublished"),
+            models.Index(fields=["published_at"], condition=Q(delivered_at=None), name="outbox_undelivered"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.type} {self.id}"

@@ -16,6 +16,7 @@ CANCELLED = "order.cancelled"
 EXPIRED = "order.expired"
 REFUNDED = "order.refunded"
 PAYMENT_FAILED = "payment.failed"
+REFUND_FAILED = "refund.failed"
 
 
 def order_fact(kind: str, order: Order, sequence: int, **more: str | bool) -> Fact:

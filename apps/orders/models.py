@@ -10,6 +10,8 @@ from apps.common.money import MAX_DIGITS, MAX_PLACES
 from apps.events.models import FailedDelivery, OutboxEvent
 from apps.orders.interface import OrderStatus, PaymentStatus
 
+# The failure of a payment that the provider knew nothing of; a charge may still turn up there.
+NEVER_ARRIVED = "never_arrived"
 OPEN_PAYMENTS = (PaymentStatus.PROCESSING, PaymentStatus.REFUNDING)
 
 
@@ -29,6 +31,7 @@ class Order(models.Model):
     shipping = models.JSONField(null=True, blank=True)
     note = models.TextField(max_length=1000, blank=True)
     sequence = models.PositiveIntegerField(default=1)
+    changes = models.PositiveIntegerField(default=0, editable=False, help_text="Counts the changes of lines begun.")
     change = models.JSONField(null=True, encoder=DjangoJSONEncoder, editable=False)
     change_began_at = models.DateTimeField(null=True, editable=False)
     expires_at = models.DateTimeField()
@@ -118,6 +121,7 @@ class Payment(models.Model):
     refund_to = models.CharField(max_length=9, blank=True, help_text="The order's status once the refund is through.")
     refund_actor_id = models.UUIDField(null=True)
     refund_reason = models.CharField(max_length=300, blank=True)
+    asked_at = models.DateTimeField(null=True, help_text="When reconciliation last asked the provider about it.")
     created_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(auto_now=True)
     paid_at = models.DateTimeField(null=True)
@@ -126,7 +130,8 @@ class Payment(models.Model):
     class Meta:
         ordering = ["-id"]
         indexes = [
-            models.Index(fields=["updated_at"], condition=Q(status__in=OPEN_PAYMENTS), name="payment_open"),
+            models.Index(fields=["asked_at"], condition=Q(status__in=OPEN_PAYMENTS), name="payment_open"),
+            models.Index(fields=["asked_at"], condition=Q(failure_code=NEVER_ARRIVED), name="payment_given_up"),
         ]
         constraints = [
             models.UniqueConstraint(fields=["order"], condition=~Q(status="failed"), name="payment_once"),

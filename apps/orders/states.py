@@ -14,6 +14,7 @@ class Action(StrEnum):
     CHANGE = "change"
     PAY = "pay"
     FAIL_PAYMENT = "fail_payment"
+    FAIL_REFUND = "fail_refund"
     CANCEL = "cancel"
     EXPIRE = "expire"
     SHIP = "ship"
@@ -26,6 +27,7 @@ MOVES: dict[Action, dict[OrderStatus, OrderStatus]] = {
     Action.CHANGE: {_PENDING: _PENDING},
     Action.PAY: {_PENDING: _PAID},
     Action.FAIL_PAYMENT: {_PENDING: _PENDING},
+    Action.FAIL_REFUND: {_PAID: _PAID, _SHIPPED: _SHIPPED, _DELIVERED: _DELIVERED},
     Action.CANCEL: {_PENDING: _CANCELLED, _PAID: _CANCELLED},
     Action.EXPIRE: {_PENDING: _EXPIRED},
     Action.SHIP: {_PAID: _SHIPPED},
@@ -33,11 +35,15 @@ MOVES: dict[Action, dict[OrderStatus, OrderStatus]] = {
     Action.REFUND: {_PAID: _REFUNDED, _SHIPPED: _REFUNDED, _DELIVERED: _REFUNDED},
 }
 
+# Nothing follows these.
+ENDED = frozenset({_CANCELLED, _EXPIRED, _REFUNDED})
+
 # Action → the event that tells of it.
 EVENTS: dict[Action, str] = {
     Action.CHANGE: events.UPDATED,
     Action.PAY: events.PAID,
     Action.FAIL_PAYMENT: events.PAYMENT_FAILED,
+    Action.FAIL_REFUND: events.REFUND_FAILED,
     Action.CANCEL: events.CANCELLED,
     Action.EXPIRE: events.EXPIRED,
     Action.SHIP: events.SHIPPED,

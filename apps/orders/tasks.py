@@ -7,8 +7,9 @@ from celery import shared_task
 from apps.events.consumer import subscriber
 from apps.events.envelope import Event
 from apps.orders.events import order_id_of
-from apps.orders.interface import SYSTEM, InvalidTransition, OrderNotFound
+from apps.orders.interface import SYSTEM, InvalidTransition, PaymentUnknown
 from apps.orders.mail import send_order_mail
+from apps.orders.states import ENDED
 from apps.users.interface import UserNotFound
 from config import services
 
@@ -25,12 +26,18 @@ def mail_customer(event: Event) -> None:
 
 @subscriber("orders.cancel_unfulfillable", transactional=False)
 def cancel_unfulfillable(event: Event) -> None:
-    """Cancel, and pay back, an order whose stock has gone to others; one that has ended meanwhile is left alone."""
+    """Cancel, and pay back, an order whose stock has gone to others; one that has ended meanwhile is left alone.
+
+    An order that was sent all the same is for a person to look at: the delivery fails, and is kept.
+    """
+    order_id, orders = order_id_of(event.data), services.orders()
     try:
-        services.orders().cancel_order(
-            order_id=order_id_of(event.data), actor=SYSTEM, reason="the goods are no longer in stock"
-        )
-    except (InvalidTransition, OrderNotFound):
+        orders.cancel_order(order_id=order_id, actor=SYSTEM, reason="the goods are no longer in stock")
+    except InvalidTransition:
+        if orders.get_status(order_id=order_id, actor=SYSTEM) not in ENDED:
+            raise
+    except PaymentUnknown:
+        # The refund has begun: `settle_open_orders` completes it.
         return
 
 

@@ -248,6 +248,12 @@ class ReservationNotFound(NotFound):
     code = "reservation_not_found"
 
 
+class ChangeOvertaken(Conflict):
+    """The order's lines have been changed again, or the change was refused before."""
+
+    code = "change_overtaken"
+
+
 class ReservationClosed(Conflict):
     """The reservation was committed or released and cannot change."""
 
@@ -383,12 +389,15 @@ class ProductService(ABC):
 
     @abstractmethod
     def replace_reservation(
-        self, *, order_id: UUID, lines: Sequence[StockLine], expires_at: datetime
+        self, *, order_id: UUID, change: int, lines: Sequence[StockLine], expires_at: datetime
     ) -> Sequence[PricedLine]:
         """Hold other lines for the order instead, all or nothing: when it fails, the old lines stay held.
-        Repeating it with the same lines changes nothing.
+
+        `change` numbers the changes of an order. Repeating one that was made gives the same answer; one that was
+        refused or overtaken stays so, however late it comes.
 
         Raises:
+            ChangeOvertaken: a later change was asked for before, or this one was refused.
             OutOfStock, ProductNotFound: as for `reserve_stock`.
             ReservationClosed: committed or released before.
             ReservationNotFound: nothing was ever reserved for the order.

@@ -120,6 +120,9 @@ class Reservation(models.Model):
     state = models.CharField(
         max_length=9, choices=[(state, state) for state in ReservationState], default=ReservationState.ACTIVE
     )
+    change = models.PositiveIntegerField(
+        default=0, help_text="The number of the last change of lines that was asked for."
+    )
     expires_at = models.DateTimeField()
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 

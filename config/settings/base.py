@@ -272,6 +272,7 @@ EVENT_SUBSCRIBERS: dict[str, list[str]] = {
     "order.expired": ["products.settle_reservation", "users.log_activity", "orders.mail_customer"],
     "order.refunded": ["products.settle_reservation", "users.log_activity", "orders.mail_customer"],
     "payment.failed": ["users.log_activity"],
+    "refund.failed": ["users.log_activity"],
 }
 
 # They wait for other systems. Without a broker the relay runs them itself, so it lets all others go first.
@@ -285,6 +286,7 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TASK_ACKS_ON_TIMEOUT = False
 CELERY_TASK_TIME_LIMIT = 120
 CELERY_TASK_SOFT_TIME_LIMIT = 90
 # Redis gives a message to another worker after this many seconds; it must exceed the time limit.
@@ -300,6 +302,7 @@ _SECONDS_BETWEEN = {
     "orders.settle_open_orders": 10,
     "products.release_orphaned_reservations": 60,
     "events.retry_failed_deliveries": 10,
+    "events.confirm_deliveries": 60,
 }
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     # A run that nobody took up in time is pointless: the next one does its work.

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime
 from typing import cast
 from uuid import UUID
 
@@ -26,6 +26,7 @@ from apps.common.errors import Busy, DomainError, InvalidInput, KeyReused
 from apps.common.ids import new_id
 from apps.common.models import CLAIM_LASTS, IdempotencyKey
 
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -105,7 +106,7 @@ def _claim(service: str, owner_id: UUID, key: str, fingerprint: str) -> tuple[Id
 
 def _release(service: str, claim: IdempotencyKey) -> None:
     """Let the next repetition run at once, with the same resource."""
-    _rows(service).filter(pk=claim.pk).update(claimed_until=timezone.now() - timedelta(seconds=1))
+    _rows(service).filter(pk=claim.pk).update(claimed_until=_LONG_AGO)
 
 
 def _replay(claim: IdempotencyKey) -> Response:

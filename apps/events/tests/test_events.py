@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 import time_machine
 from celery import current_app
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import OperationalError, connections, transaction
 from django.utils import timezone
 from django_guid import clear_guid, set_guid
@@ -22,7 +23,7 @@ from apps.events.envelope import Event, Fact
 from apps.events.models import FailedDelivery, InboxEntry, InboxPosition, OutboxEvent
 from apps.events.outbox import NotInTransaction, publish
 from apps.events.relay import relay_batch
-from apps.events.tasks import clean, replay, retry_failed_deliveries
+from apps.events.tasks import clean, confirm_deliveries, replay, retry_failed_deliveries
 
 pytestmark = pytest.mark.django_db
 
@@ -222,6 +223,35 @@ def test_the_inbox_commits_with_the_effect() -> None:
     deliver("orders.test_ordered", event)
     assert not InboxEntry.objects.using(ALIAS).exists()
     assert not InboxPosition.objects.using(ALIAS).exists()
+
+
+def test_what_a_broker_has_lost_is_sent_again(settings: Any) -> None:  # noqa: ANN401 - pytest-django's own
+    settings.CELERY_TASK_ALWAYS_EAGER = False
+    first, second = tell("test.any", 1, 2)
+    with patch("apps.events.relay.current_app.send_task"):
+        assert relay_batch(ALIAS) == 2
+    settings.CELERY_TASK_ALWAYS_EAGER = True
+    deliver("orders.test_any_order", first)
+    confirm_deliveries()
+    assert seen == [1]
+    with time_machine.travel(timezone.now() + timedelta(minutes=6)):
+        confirm_deliveries()
+        assert seen == [1, 2]
+        assert list(outbox().exclude(delivered_at=None).values_list("id", flat=True)) == [first.id]
+        confirm_deliveries()
+    with time_machine.travel(timezone.now() + timedelta(minutes=12)):
+        confirm_deliveries()
+    assert not outbox().filter(delivered_at=None).exists()
+    assert seen == [1, 2]
+    assert second.id != first.id
+
+
+def test_a_time_limit_is_not_the_events_fault() -> None:
+    tell("test.any", 1)
+    trouble.append(SoftTimeLimitExceeded())
+    assert relay_batch(ALIAS) == 1
+    assert not failures().exists()
+    assert outbox().get().published_at is None
 
 
 def test_history_is_forgotten_when_nobody_can_ask_for_it() -> None:

@@ -47,7 +47,8 @@ class Changing:
                 return move(row, Action.CHANGE, actor)
             row.change = _to_note(change, actor)
             row.change_began_at = timezone.now()
-            row.save(update_fields=["change", "change_began_at"])
+            row.changes += 1
+            row.save(update_fields=["change", "change_began_at", "changes"])
         return self._carry_out(row)
 
     def _settle_changes(self) -> int:
@@ -70,7 +71,7 @@ class Changing:
         lines = [StockLine(product_id=UUID(key), quantity=quantity) for key, quantity in noted]
         try:
             priced = self._products.replace_reservation(
-                order_id=row.id, lines=lines, expires_at=row.expires_at + RESERVATION_MARGIN
+                order_id=row.id, change=row.changes, lines=lines, expires_at=row.expires_at + RESERVATION_MARGIN
             )
         except DomainError:
             OrderRow.objects.filter(pk=row.pk, change_began_at=row.change_began_at).update(

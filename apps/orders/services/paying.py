@@ -10,10 +10,11 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.db import IntegrityError
+from django.db.models import F
 from django.utils import timezone
 
 from apps.common.databases import atomic
-from apps.common.errors import Problem
+from apps.common.errors import DomainError, Problem
 from apps.orders.interface import (
     SYSTEM,
     Actor,
@@ -28,7 +29,7 @@ from apps.orders.interface import (
     PaymentUnknown,
     UnknownPaymentMethod,
 )
-from apps.orders.models import OPEN_PAYMENTS
+from apps.orders.models import NEVER_ARRIVED, OPEN_PAYMENTS
 from apps.orders.models import Payment as PaymentRow
 from apps.orders.payments.provider import TIMEOUT_SECONDS, Charge, Declined, NoAnswer, PaymentProvider
 from apps.orders.services.rows import check_idle, lock, move, require_staff, to_order, visible_to
@@ -42,10 +43,13 @@ _HELD_WHILE_PAYING = timedelta(days=7)
 # A request that still runs settles its own payment; one that is older than that is gone.
 _ASK_AFTER = timedelta(seconds=10)
 _GIVE_UP_AFTER = timedelta(seconds=3 * TIMEOUT_SECONDS)
-_NEVER_ARRIVED = "never_arrived"
-# For so long a charge may still turn up at the provider after its payment was given up.
-_LOOK_BACK = timedelta(hours=1)
+# What became of a payment that was given up, once it is certain.
+_NEVER_CHARGED, _CHARGED_LATE = "never_charged", "charged_late"
+# By then a charge has turned up at the provider, or never will.
+_CERTAIN_AFTER = timedelta(hours=1)
+_NOT_ASKED, _STOCK_GONE = "not_asked", "stock_lost"
 _BATCH = 100
+_STOCK_LOST = "The stock was given back before the order was paid."
 _UNKNOWN = "The payment provider did not answer. What became of the payment is being found out; look again in a minute."
 
 
@@ -60,9 +64,9 @@ class Paying:
             offered = ", ".join(sorted(self._payments.methods))
             raise UnknownPaymentMethod(Problem(f"Payment is by {offered}.", attr="method"))
         before = PaymentRow.objects.filter(pk=payment_id, order_id=order_id).first()
-        if before is not None:
+        if before is not None and before.failure_code != _NOT_ASKED:
             return self._told_again(before, actor)
-        payment = self._open_payment(order_id, payment_id, actor, method)
+        payment = self._open_payment(order_id, payment_id, actor, method, again=before is not None)
         self._hold_stock(payment)
         try:
             charge = self._payments.charge(
@@ -89,11 +93,13 @@ class Paying:
     def _settle_payments(self) -> int:
         """Find out what became of payments and refunds that were left open; returns how many were settled."""
         now = timezone.now()
-        ours = PaymentRow.objects.filter(provider=self._payments.name)
-        overdue = ours.filter(status__in=OPEN_PAYMENTS, updated_at__lt=now - _ASK_AFTER)
-        given_up = ours.filter(failure_code=_NEVER_ARRIVED, updated_at__gt=now - _LOOK_BACK)
+        ours = PaymentRow.objects.filter(provider=self._payments.name, updated_at__lt=now - _ASK_AFTER)
+        overdue, given_up = ours.filter(status__in=OPEN_PAYMENTS), ours.filter(failure_code=NEVER_ARRIVED)
+        # Those come first that were asked about least recently: one that is asked in vain must not hold up the rest.
+        by_turn = F("asked_at").asc(nulls_first=True)
         settled = 0
-        for payment in [*overdue.order_by("updated_at")[:_BATCH], *given_up.order_by("updated_at")[:_BATCH]]:
+        for payment in [*overdue.order_by(by_turn)[:_BATCH], *given_up.order_by(by_turn)[:_BATCH]]:
+            PaymentRow.objects.filter(pk=payment.pk).update(asked_at=now)
             try:
                 settled += self._settle(payment, may_give_up=payment.updated_at < now - _GIVE_UP_AFTER)
             except (NoAnswer, Declined):
@@ -114,7 +120,7 @@ class Paying:
             self._succeed(payment, charge.transaction_id, SYSTEM)
             return True
         if may_give_up:
-            self._fail(payment, _NEVER_ARRIVED, "The payment never reached the provider.")
+            self._fail(payment, NEVER_ARRIVED, "The payment never reached the provider.")
         return may_give_up
 
     def _hold_stock(self, payment: PaymentRow) -> None:
@@ -125,22 +131,22 @@ class Paying:
         try:
             self._products.extend_reservation(order_id=payment.order_id, expires_at=timezone.now() + _HELD_WHILE_PAYING)
         except (ReservationClosed, ReservationNotFound):
-            self._fail(payment, "stock_lost", "The stock was given back before the order was paid.")
-            self._end(payment.order_id, Action.CANCEL, SYSTEM, "the stock was given back before the order was paid")
-            raise InvalidTransition("The order's stock is no longer reserved; the order was cancelled.") from None
+            if not self._fail(payment, _STOCK_GONE, _STOCK_LOST, then_cancel=True):
+                payment.refresh_from_db()
+            raise _to_error(payment.failure_code or _STOCK_GONE, payment.failure_detail or _STOCK_LOST) from None
         except Exception:
             # Nothing was asked of the provider, so the order need not wait for its answer.
-            self._fail(payment, "not_asked", "The payment was not attempted.")
+            self._fail(payment, _NOT_ASKED, "The payment was not attempted.")
             raise
 
-    def _open_payment(self, order_id: UUID, payment_id: UUID, actor: Actor, method: str) -> PaymentRow:
+    def _open_payment(self, order_id: UUID, payment_id: UUID, actor: Actor, method: str, *, again: bool) -> PaymentRow:
         """Say that the provider will be asked. The unique row lets one payment of an order through at a time."""
         try:
             with atomic("orders"):
                 row = lock(order_id, actor)
                 target(Action.PAY, OrderStatus(row.status))
                 check_idle(row)
-                return PaymentRow.objects.create(
+                payment = PaymentRow(
                     id=payment_id,
                     order=row,
                     provider=self._payments.name,
@@ -148,6 +154,9 @@ class Paying:
                     amount=row.total,
                     currency=row.currency,
                 )
+                # A payment that was never asked for is opened anew, under its old id.
+                payment.save(force_insert=not again, force_update=again)
+                return payment
         except IntegrityError:
             raise OrderBusy("The order is being paid. Ask again in a moment.") from None
 
@@ -174,20 +183,31 @@ class Paying:
         return to_order(payment.order)
 
     def _return_stray(self, payment: PaymentRow, charge: Charge | None) -> bool:
-        """Give back a charge that came after its payment was given up; whether there was one."""
-        if charge is None or charge.refunded:
-            return False
-        self._payments.refund(idempotency_key=str(payment.id), transaction_id=charge.transaction_id)
-        return True
+        """Give back a charge that came after its payment was given up; whether there was one.
 
-    def _fail(self, payment: PaymentRow, code: str, detail: str) -> None:
+        The payment is looked at until that has happened, or it is certain that no charge will come.
+        """
+        row = PaymentRow.objects.filter(pk=payment.pk)
+        if charge is not None:
+            if not charge.refunded:
+                self._payments.refund(idempotency_key=str(payment.id), transaction_id=charge.transaction_id)
+            row.update(failure_code=_CHARGED_LATE)
+        elif payment.updated_at < timezone.now() - _CERTAIN_AFTER:
+            row.update(failure_code=_NEVER_CHARGED)
+        return charge is not None
+
+    def _fail(self, payment: PaymentRow, code: str, detail: str, *, then_cancel: bool = False) -> bool:
         with atomic("orders"):
             row = lock(payment.order_id, SYSTEM)
             open_payment = PaymentRow.objects.filter(pk=payment.pk, status=PaymentStatus.PROCESSING)
-            if open_payment.update(
+            won = open_payment.update(
                 status=PaymentStatus.FAILED, failure_code=code, failure_detail=detail, updated_at=timezone.now()
-            ):
+            )
+            if won:
                 move(row, Action.FAIL_PAYMENT, SYSTEM, detail)
+                if then_cancel:
+                    move(row, Action.CANCEL, SYSTEM, detail)
+            return bool(won)
 
     def _told_again(self, payment: PaymentRow, actor: Actor) -> Order:
         """The answer to a payment that was asked for before."""
@@ -221,14 +241,25 @@ class Paying:
         except Declined as refusal:
             raise _to_error(refusal.code, refusal.detail) from refusal
 
+    def _keep_payment(self, payment: PaymentRow, detail: str) -> None:
+        with atomic("orders"):
+            row = lock(payment.order_id, SYSTEM)
+            open_refund = PaymentRow.objects.filter(pk=payment.pk, status=PaymentStatus.REFUNDING)
+            if open_refund.update(
+                status=PaymentStatus.SUCCEEDED,
+                refund_to="",
+                refund_actor_id=None,
+                refund_reason="",
+                updated_at=timezone.now(),
+            ):
+                move(row, Action.FAIL_REFUND, SYSTEM, detail)
+
     def _pay_back(self, payment: PaymentRow) -> Order:
         """Have the provider give the money back; if it will not, the order is as it was."""
         try:
             self._payments.refund(idempotency_key=str(payment.id), transaction_id=payment.transaction_id)
-        except Declined:
-            PaymentRow.objects.filter(pk=payment.pk, status=PaymentStatus.REFUNDING).update(
-                status=PaymentStatus.SUCCEEDED, refund_to="", refund_actor_id=None, refund_reason=""
-            )
+        except Declined as refusal:
+            self._keep_payment(payment, refusal.detail)
             raise
         with atomic("orders"):
             row = lock(payment.order_id, SYSTEM)
@@ -240,5 +271,7 @@ class Paying:
             return move(row, action, Actor(user_id=payment.refund_actor_id), payment.refund_reason)
 
 
-def _to_error(code: str, detail: str) -> PaymentDeclined | InsufficientFunds:
+def _to_error(code: str, detail: str) -> DomainError:
+    if code == _STOCK_GONE:
+        return InvalidTransition(f"{detail} The order was cancelled.")
     return InsufficientFunds(detail) if code == "insufficient_funds" else PaymentDeclined(detail)

@@ -1,6 +1,5 @@
 """Placing an order: the stock first, then the order."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from uuid import UUID
 
@@ -17,7 +16,7 @@ from apps.orders.models import Order as OrderRow
 from apps.orders.models import OrderItem as ItemRow
 from apps.orders.services.pricing import Amounts, add_up, items_of, merge
 from apps.orders.services.rows import RESERVATION_MARGIN, expiry, to_order
-from apps.products.interface import PricedLine, ProductService, ReservationClosed
+from apps.products.interface import ProductService, ReservationClosed
 
 
 class Placing:
@@ -36,7 +35,15 @@ class Placing:
             if placed := _placed_before(order_id, user_id):
                 return placed
             raise
-        row, items = self._draft(order_id, user_id, new, priced)
+        try:
+            amounts = add_up(priced, new.shipping, new.currency)
+        except DomainError:
+            # A repetition may meet other rules than its order did: the stock is that order's.
+            if placed := _placed_before(order_id, user_id):
+                return placed
+            self._products.release_reservation(order_id=order_id)
+            raise
+        row, items = _to_row(order_id, user_id, new, amounts), items_of(order_id, priced)
         row.expires_at = expires_at
         # From here on a failure leaves the stock reserved and nothing else: whether a commit that broke off went
         # through cannot be known, so only the reservation's own expiry may give the stock back.
@@ -51,17 +58,6 @@ class Placing:
                 return placed
             raise
         return order
-
-    def _draft(
-        self, order_id: UUID, user_id: UUID, new: NewOrder, priced: Sequence[PricedLine]
-    ) -> tuple[OrderRow, list[ItemRow]]:
-        """The rows to be written; an order that cannot be made gives its stock back at once."""
-        try:
-            amounts = add_up(priced, new.shipping, new.currency)
-        except DomainError:
-            self._products.release_reservation(order_id=order_id)
-            raise
-        return _to_row(order_id, user_id, new, amounts), items_of(order_id, priced)
 
 
 def _to_row(order_id: UUID, user_id: UUID, new: NewOrder, amounts: Amounts) -> OrderRow:

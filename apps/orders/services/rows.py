@@ -31,13 +31,12 @@ from apps.orders.models import OPEN_PAYMENTS, OrderTransition
 from apps.orders.models import Order as OrderRow
 from apps.orders.models import OrderItem as ItemRow
 from apps.orders.models import Payment as PaymentRow
-from apps.orders.states import EVENTS, Action, target
+from apps.orders.states import ENDED, EVENTS, Action, target
 
 STATUS_CACHED_FOR = timedelta(seconds=10)
 # Stock stays reserved a little longer than the order may be paid, so that the order ends first.
 RESERVATION_MARGIN = timedelta(minutes=15)
 _SHIPPING_STATUS = {OrderStatus.SHIPPED: "shipped", OrderStatus.DELIVERED: "delivered"}
-_ENDED = frozenset({OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REFUNDED})
 
 
 def visible_to(actor: Actor) -> QuerySet[OrderRow]:
@@ -125,11 +124,16 @@ def to_order(row: OrderRow, items: Sequence[ItemRow] | None = None) -> Order:
         total=quantize(row.total, row.currency),
         items=[_to_item(item, row.currency) for item in (row.items.all() if items is None else items)],
         shipping=_to_shipping(row),
-        payment=_to_payment(max(payments, key=lambda payment: payment.id)) if payments else None,
+        payment=_to_payment(max(payments, key=_weight)) if payments else None,
         note=row.note,
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
+
+
+def _weight(payment: PaymentRow) -> tuple[bool, datetime]:
+    """The payment that counts is the one that has not failed, or else the latest."""
+    return payment.status != PaymentStatus.FAILED, payment.created_at
 
 
 def _to_item(row: ItemRow, currency: str) -> OrderItem:
@@ -152,7 +156,7 @@ def _to_shipping(row: OrderRow) -> Shipping | None:
     return Shipping(
         **address,
         cost=quantize(row.shipping_cost, row.currency),
-        status="cancelled" if status in _ENDED else _SHIPPING_STATUS.get(status, "pending"),
+        status="cancelled" if status in ENDED else _SHIPPING_STATUS.get(status, "pending"),
     )
 
 

@@ -1,7 +1,7 @@
 """The life of an order: stock, money, timeline and events together."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from unittest.mock import patch
@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 import time_machine
+from django.db import OperationalError
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
@@ -42,7 +43,15 @@ from apps.orders.payments.provider import Charge, Declined, NoAnswer
 from apps.orders.payments.sandbox import SandboxProvider
 from apps.orders.states import MOVES, Action
 from apps.orders.tests.factories import make_product, pay, place, ship
-from apps.products.interface import OutOfStock, ProductChange, ProductNotFound, ReservationClosed, StockLine
+from apps.products.interface import (
+    ChangeOvertaken,
+    OutOfStock,
+    ProductChange,
+    ProductNotFound,
+    ProductService,
+    ReservationClosed,
+    StockLine,
+)
 from config import services
 from tests.flow import audit, deliver_events, statements
 
@@ -51,6 +60,11 @@ pytestmark = pytest.mark.django_db
 USER = UUID("01938d5e-0000-7000-8000-000000000001")
 STRANGER = Actor(user_id=UUID("01938d5e-0000-7000-8000-000000000002"))
 OWNER = Actor(user_id=USER)
+
+
+def products_class() -> type[ProductService]:
+    """What stands behind the products service here."""
+    return type(services.products())
 
 
 def stock_of(product_id: UUID) -> tuple[int, int]:
@@ -525,8 +539,9 @@ def test_a_charge_that_turns_up_after_it_was_given_up_goes_back_even_if_the_prov
         pay(order, "tok_timeout_lost")
     with time_machine.travel(timezone.now() + timedelta(minutes=2)):
         assert services.orders().settle_open_orders() == 1
-        payment = Payment.objects.get()
-        SandboxProvider()._book(str(payment.id), payment.amount, payment.currency)
+    payment = Payment.objects.get()
+    SandboxProvider()._book(str(payment.id), payment.amount, payment.currency)
+    with time_machine.travel(timezone.now() + timedelta(hours=5)):
         with patch.object(SandboxProvider, "refund", side_effect=NoAnswer):
             assert services.orders().settle_open_orders() == 0
         assert services.orders().settle_open_orders() == 1
@@ -535,6 +550,126 @@ def test_a_charge_that_turns_up_after_it_was_given_up_goes_back_even_if_the_prov
     assert pay(order).status == OrderStatus.PAID
     deliver_events()
     audit()
+
+
+def test_a_payment_that_was_given_up_is_looked_at_until_it_is_certain() -> None:
+    order = place(USER, (make_product(), 1))
+    with pytest.raises(PaymentUnknown):
+        pay(order, "tok_timeout_lost")
+    for hours, code in ((0.1, "never_arrived"), (0.2, "never_arrived"), (3, "never_charged")):
+        with time_machine.travel(timezone.now() + timedelta(hours=hours)):
+            services.orders().settle_open_orders()
+        assert Payment.objects.get().failure_code == code
+
+
+def test_a_payment_that_was_held_up_does_not_cost_an_order_that_another_has_paid() -> None:
+    lamp = make_product(stock=5)
+    order = place(USER, (lamp, 1))
+    extend = products_class().extend_reservation
+    asked: list[UUID] = []
+
+    def held_up(service: ProductService, *, order_id: UUID, expires_at: datetime) -> None:
+        asked.append(order_id)
+        if len(asked) == 1:
+            Payment.objects.update(updated_at=timezone.now() - timedelta(seconds=61))
+            services.orders().settle_open_orders()
+            pay(order)
+            deliver_events()
+        extend(service, order_id=order_id, expires_at=expires_at)
+
+    with patch.object(products_class(), "extend_reservation", held_up), pytest.raises(PaymentDeclined):
+        pay(order)
+    seen = services.orders().get_order(order_id=order.id, actor=OWNER)
+    assert seen.payment is not None
+    assert (seen.status, seen.payment.status) == (OrderStatus.PAID, PaymentStatus.SUCCEEDED)
+    deliver_events()
+    audit()
+
+
+def test_a_payment_that_was_never_asked_for_can_be_asked_for_again() -> None:
+    order, payment_id = place(USER, (make_product(), 1)), new_id()
+
+    def attempt() -> Order:
+        return services.orders().pay_order(
+            order_id=order.id, payment_id=payment_id, actor=OWNER, method="card", token="tok_visa"
+        )
+
+    with (
+        patch.object(products_class(), "extend_reservation", side_effect=OperationalError),
+        pytest.raises(OperationalError),
+    ):
+        attempt()
+    assert attempt().status == OrderStatus.PAID
+    assert SandboxCharge.objects.count() == 1
+
+
+@pytest.mark.parametrize("meanwhile", ["dropped", "overtaken"])
+def test_a_change_that_was_held_up_is_not_made_late(meanwhile: str) -> None:
+    lamp, vase, bowl = make_product(stock=5), make_product(name="Vase", stock=5), make_product(name="Bowl", stock=5)
+    order = place(USER, (lamp, 1))
+    replace = products_class().replace_reservation
+    bowls = OrderChange(lines=[StockLine(product_id=bowl.id, quantity=1)])
+    asked: list[object] = []
+
+    def held_up(service: ProductService, **asking: Any) -> Any:  # noqa: ANN401 - passed on
+        asked.append(asking)
+        if len(asked) == 1:
+            with time_machine.travel(timezone.now() + timedelta(seconds=61)):
+                if meanwhile == "dropped":
+                    services.products().adjust_stock(product_id=vase.id, on_hand=0, reason="broken")
+                services.orders().settle_open_orders()
+                if meanwhile == "dropped":
+                    services.products().adjust_stock(product_id=vase.id, on_hand=5, reason="delivery")
+                else:
+                    services.orders().change_order(order_id=order.id, actor=OWNER, change=bowls)
+                pay(order)
+        return replace(service, **asking)
+
+    vases = OrderChange(lines=[StockLine(product_id=vase.id, quantity=2)])
+    with patch.object(products_class(), "replace_reservation", held_up), pytest.raises(ChangeOvertaken):
+        services.orders().change_order(order_id=order.id, actor=OWNER, change=vases)
+    with time_machine.travel(timezone.now() + timedelta(minutes=2)):
+        deliver_events()
+        audit()
+    sold = lamp if meanwhile == "dropped" else bowl
+    assert {stock_of(product.id) for product in (lamp, vase, bowl) if product != sold} == {(5, 0)}
+    assert stock_of(sold.id) == (4, 0)
+
+
+def test_a_repetition_holds_its_stock_as_long_as_its_order() -> None:
+    lamp, order_id = make_product(stock=1), new_id()
+    new = NewOrder(lines=[StockLine(product_id=lamp.id, quantity=1)])
+    cut_off = patch("apps.orders.services.placing.publish", side_effect=KeyboardInterrupt)
+    with cut_off, pytest.raises(KeyboardInterrupt):
+        services.orders().place_order(order_id=order_id, user_id=USER, new=new)
+    with time_machine.travel(timezone.now() + timedelta(minutes=40)):
+        services.orders().place_order(order_id=order_id, user_id=USER, new=new)
+    with time_machine.travel(timezone.now() + timedelta(minutes=46)):
+        assert services.products().release_expired_reservations() == 0
+        with pytest.raises(OutOfStock):
+            place(USER, (lamp, 1))
+
+
+def test_a_repetition_under_other_rules_leaves_the_order_alone(settings: Settings) -> None:
+    lamp, order_id = make_product(stock=1), new_id()
+    new = NewOrder(
+        lines=[StockLine(product_id=lamp.id, quantity=1)], shipping=ShippingAddress(name="Ada", method="express")
+    )
+    paid = pay(services.orders().place_order(order_id=order_id, user_id=USER, new=new))
+    settings.SHIPPING_METHODS = {"standard": {}}
+    assert services.orders().place_order(order_id=order_id, user_id=USER, new=new) == paid
+    deliver_events()
+    assert stock_of(lamp.id) == (0, 0)
+
+
+def test_the_payment_that_counts_is_shown_whatever_its_id() -> None:
+    order, earlier, later = place(USER, (make_product(), 1)), new_id(), new_id()
+    orders = services.orders()
+    with pytest.raises(PaymentDeclined):
+        orders.pay_order(order_id=order.id, payment_id=later, actor=OWNER, method="card", token="tok_declined")
+    paid = orders.pay_order(order_id=order.id, payment_id=earlier, actor=OWNER, method="card", token="tok_visa")
+    assert paid.payment is not None
+    assert paid.payment.status == PaymentStatus.SUCCEEDED
 
 
 def test_a_refund_that_is_declined_later_leaves_the_order_as_it_was() -> None:

@@ -11,11 +11,12 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from apps.common.databases import atomic
-from apps.common.errors import Problem
+from apps.common.errors import DomainError, Problem
 from apps.common.money import quantize
 from apps.events.outbox import publish
 from apps.products import events
 from apps.products.interface import (
+    ChangeOvertaken,
     MovementKind,
     OutOfStock,
     PricedLine,
@@ -85,28 +86,34 @@ class Inventory:
                 ReservationRow.objects.create(order_id=order_id, lines=pack(priced), expires_at=expires_at)
                 _shift_all({line.product_id: Shift(reserved=line.quantity) for line in lines})
         except IntegrityError:
-            first = ReservationRow.objects.filter(pk=order_id).first()
-            if first is None:
-                raise
-            return _first_answer(first)
+            with atomic("products"):
+                first = ReservationRow.objects.select_for_update().filter(pk=order_id).first()
+                if first is None:
+                    raise
+                if first.state == ReservationState.ACTIVE and first.expires_at < expires_at:
+                    first.expires_at = expires_at
+                    first.save(update_fields=["expires_at"])
+                return _first_answer(first)
         return priced
 
     def replace_reservation(
-        self, *, order_id: UUID, lines: Sequence[StockLine], expires_at: datetime
+        self, *, order_id: UUID, change: int, lines: Sequence[StockLine], expires_at: datetime
     ) -> Sequence[PricedLine]:
+        refusal: DomainError | None = None
         with atomic("products"):
             row = _lock_active(order_id)
-            # A line that stays keeps the price at which it was ordered.
-            kept = {line.product_id: line for line in unpack(row)}
-            fresh = {line.product_id: line for line in _price([ln for ln in lines if ln.product_id not in kept])}
-            priced = [replace({**kept, **fresh}[line.product_id], quantity=line.quantity) for line in lines]
-            # While the order is being paid it is held for longer; a change that comes late must not shorten that.
-            row.expires_at = max(row.expires_at, expires_at)
-            row.lines = pack(priced)
-            row.save(update_fields=["lines", "expires_at"])
-            more = Counter({line.product_id: line.quantity for line in lines})
-            more.subtract({line.product_id: line.quantity for line in kept.values()})
-            _shift_all({product_id: Shift(reserved=units) for product_id, units in more.items() if units})
+            if change <= row.change:
+                return _answer_again(row, change, lines)
+            # Noted even if it is refused: a process that was held up must not carry it out after all.
+            row.change = change
+            row.save(update_fields=["change"])
+            try:
+                with atomic("products"):
+                    priced = _replace_lines(row, lines, expires_at)
+            except (OutOfStock, ProductNotFound) as error:
+                refusal = error
+        if refusal is not None:
+            raise refusal
         return priced
 
     def extend_reservation(self, *, order_id: UUID, expires_at: datetime) -> None:
@@ -280,6 +287,30 @@ def _lock_active(order_id: UUID) -> ReservationRow:
     if row.state != ReservationState.ACTIVE:
         raise ReservationClosed("The order's stock is no longer reserved.")
     return row
+
+
+def _replace_lines(row: ReservationRow, lines: Sequence[StockLine], expires_at: datetime) -> list[PricedLine]:
+    """Hold these lines instead of the locked row's. A line that stays keeps the price at which it was ordered."""
+    kept = {line.product_id: line for line in unpack(row)}
+    fresh = {line.product_id: line for line in _price([line for line in lines if line.product_id not in kept])}
+    priced = [replace({**kept, **fresh}[line.product_id], quantity=line.quantity) for line in lines]
+    # While the order is being paid it is held for longer; a change that comes late must not shorten that.
+    row.expires_at = max(row.expires_at, expires_at)
+    row.lines = pack(priced)
+    row.save(update_fields=["lines", "expires_at"])
+    more = Counter({line.product_id: line.quantity for line in lines})
+    more.subtract({line.product_id: line.quantity for line in kept.values()})
+    _shift_all({product_id: Shift(reserved=units) for product_id, units in more.items() if units})
+    return priced
+
+
+def _answer_again(row: ReservationRow, change: int, lines: Sequence[StockLine]) -> list[PricedLine]:
+    """The answer to a change that was asked for before."""
+    held = unpack(row)
+    wanted = {line.product_id: line.quantity for line in lines}
+    if change == row.change and {line.product_id: line.quantity for line in held} == wanted:
+        return held
+    raise ChangeOvertaken("The order has been changed again meanwhile, or this change was refused.")
 
 
 def _release(row: ReservationRow) -> None:

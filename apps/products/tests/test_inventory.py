@@ -17,6 +17,7 @@ from apps.common.databases import alias_of, atomic
 from apps.common.ids import new_id
 from apps.events.models import OutboxEvent
 from apps.products.interface import (
+    ChangeOvertaken,
     NewProduct,
     OutOfStock,
     Product,
@@ -43,6 +44,10 @@ def make(stock: int, name: str = "Lamp") -> Product:
 def hold(order_id: UUID, *lines: tuple[Product, int]) -> Sequence[Any]:
     wanted = [StockLine(product_id=product.id, quantity=quantity) for product, quantity in lines]
     return services.products().reserve_stock(order_id=order_id, lines=wanted, expires_at=_soon())
+
+
+def change(order_id: UUID, number: int, *lines: StockLine) -> Sequence[Any]:
+    return services.products().replace_reservation(order_id=order_id, change=number, lines=lines, expires_at=_soon())
 
 
 def level(product: Product) -> tuple[int, int]:
@@ -189,18 +194,32 @@ def test_replacing_holds_the_new_lines_and_only_them() -> None:
     hold(order_id, (lamp, 5))
     lines = [StockLine(product_id=vase.id, quantity=1), StockLine(product_id=lamp.id, quantity=2)]
     for _ in range(2):
-        services.products().replace_reservation(order_id=order_id, lines=lines, expires_at=_soon())
+        change(order_id, 1, *lines)
         assert (level(lamp), level(vase)) == ((5, 2), (5, 1))
-    short = [StockLine(product_id=vase.id, quantity=6)]
     with pytest.raises(OutOfStock):
-        services.products().replace_reservation(order_id=order_id, lines=short, expires_at=_soon())
+        change(order_id, 2, StockLine(product_id=vase.id, quantity=6))
     assert (level(lamp), level(vase)) == ((5, 2), (5, 1))
     services.products().commit_reservation(order_id=order_id)
     with pytest.raises(ReservationClosed):
-        services.products().replace_reservation(order_id=order_id, lines=lines, expires_at=_soon())
+        change(order_id, 3, *lines)
     with pytest.raises(ReservationNotFound):
-        services.products().replace_reservation(order_id=new_id(), lines=lines, expires_at=_soon())
+        change(new_id(), 1, *lines)
     audit()
+
+
+def test_a_change_that_was_refused_or_overtaken_is_not_made_late() -> None:
+    lamp, vase, order_id = make(5), make(1, "Vase"), new_id()
+    hold(order_id, (lamp, 1))
+    two = StockLine(product_id=vase.id, quantity=2)
+    with pytest.raises(OutOfStock):
+        change(order_id, 1, two)
+    services.products().adjust_stock(product_id=vase.id, delta=5, reason="delivery")
+    with pytest.raises(ChangeOvertaken):
+        change(order_id, 1, two)
+    change(order_id, 3, StockLine(product_id=lamp.id, quantity=2))
+    with pytest.raises(ChangeOvertaken):
+        change(order_id, 2, two)
+    assert (level(lamp), level(vase)) == ((5, 2), (6, 0))
 
 
 def test_what_is_held_past_its_time_comes_back_unless_it_was_extended() -> None:

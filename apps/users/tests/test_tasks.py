@@ -62,6 +62,7 @@ def _deliver(*events: Event) -> None:
         ("order.expired", "Order CW-1001 expired unpaid."),
         ("order.refunded", "Order CW-1001 was refunded."),
         ("payment.failed", "A payment of order CW-1001 failed."),
+        ("refund.failed", "The refund of order CW-1001 was refused."),
         ("user.registered", "Opened the account."),
         ("user.updated", "The account was changed."),
         ("user.deactivated", "The account was deactivated."),
