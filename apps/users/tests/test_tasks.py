@@ -81,7 +81,7 @@ def test_every_event_that_it_subscribes_to_has_a_sentence() -> None:
     user = UserFactory()
     kinds = [kind for kind, tasks in settings.EVENT_SUBSCRIBERS.items() if "users.log_activity" in tasks]
     _deliver(*(_event(kind, user.pk, **ORDER) for kind in kinds))
-    assert Activity.objects.count() == len(kinds) == 12
+    assert Activity.objects.count() == len(kinds) == 13
     assert not FailedDelivery.objects.exists()
 
 
