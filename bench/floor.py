@@ -23,12 +23,13 @@ PRICE = 10
 
 _READ = "SELECT id, name, sku, currency FROM products_product WHERE id IN (%s, %s) AND active AND deleted_at IS NULL"
 _RESERVE = """
-    INSERT INTO products_reservation (order_id, lines, state, expires_at, created_at) VALUES (%s, %s, 'active', %s, %s)
+    INSERT INTO products_reservation (order_id, lines, state, change, expires_at, created_at)
+    VALUES (%s, %s, 'active', 0, %s, %s)
 """
 _ORDER = """
-    INSERT INTO orders_order (id, number, user_id, status, currency, subtotal, shipping_cost, total, note, sequence,
+    INSERT INTO orders_order (id, number, user_id, status, currency, subtotal, shipping_cost, total, note, sequence, changes,
         expires_at, created_at, updated_at)
-    VALUES (%s, %s, %s, 'pending', %s, %s, 0, %s, '', 1, %s, %s, %s)
+    VALUES (%s, %s, %s, 'pending', %s, %s, 0, %s, '', 1, 0, %s, %s, %s)
 """
 _ITEMS = """
     INSERT INTO orders_orderitem (id, order_id, product_id, product_name, sku, quantity, price, total)
