@@ -27,8 +27,8 @@ _RESERVE = """
     VALUES (%s, %s, 'active', 0, %s, %s)
 """
 _ORDER = """
-    INSERT INTO orders_order (id, number, user_id, status, currency, subtotal, shipping_cost, total, note, sequence, changes,
-        expires_at, created_at, updated_at)
+    INSERT INTO orders_order (id, number, user_id, status, currency, subtotal, shipping_cost, total, note, sequence,
+        changes, expires_at, created_at, updated_at)
     VALUES (%s, %s, %s, 'pending', %s, %s, 0, %s, '', 1, 0, %s, %s, %s)
 """
 _ITEMS = """
