@@ -2,19 +2,23 @@
 
 import os
 import secrets
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
 from tests.services import needs_rabbitmq, needs_redis
-from tests.shop import Client, Shop, open_shop
+from tests.shop import ROOT, Client, Shop, open_shop
 
 pytestmark = pytest.mark.e2e
 
@@ -81,6 +85,48 @@ def test_logging_out_works_at_once(shop: Shop) -> None:
     assert customer.post("/users/logout").status_code == 204
     refused = customer.get("/users/profile")
     assert (refused.status_code, refused.json()["errors"][0]["code"]) == (401, "invalid_token")
+
+
+def test_a_second_shop_on_the_port_is_refused_in_a_sentence(shop: Shop) -> None:
+    command = [sys.executable, "manage.py", "serve"]
+    environment = {**os.environ, "PORT": shop.url.rpartition(":")[2], "BIND": "127.0.0.1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "Address already in use. Set PORT or BIND" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("victim", ["granian", "relay", "beat"])
+def test_a_process_that_is_killed_comes_back_and_leaves_no_orphan(shop: Shop, victim: str) -> None:
+    customer = shop.customer()
+    top = shop.processes()[0]
+    (process,) = _running(top, victim)
+    group = [process, *process.children(recursive=True)]
+    process.kill()
+    _, alive = psutil.wait_procs(group, timeout=10)
+    assert alive == []
+    shop.eventually(lambda: bool(_running(top, victim)))
+    shop.eventually(lambda: _answers(shop))
+    assert customer.get("/users/profile").status_code == 200
+    assert customer.post("/users/logout").status_code == 204
+    assert {customer.get("/users/profile").status_code for _ in range(10)} == {401}
+
+
+def _running(top: psutil.Process, name: str) -> list[psutil.Process]:
+    """The supervisor's own processes with that word in their command."""
+    found = []
+    for child in top.children():
+        with suppress(psutil.NoSuchProcess):
+            if name in child.cmdline():
+                found.append(child)
+    return found
+
+
+def _answers(shop: Shop) -> bool:
+    try:
+        return requests.get(f"{shop.url}/ready", timeout=5).ok
+    except requests.ConnectionError:
+        return False
 
 
 def test_sigterm_finishes_what_began(tmp_path: Path) -> None:

@@ -254,6 +254,16 @@ def test_a_time_limit_is_not_the_events_fault() -> None:
     assert outbox().get().published_at is None
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_task_survives_a_connection_that_has_broken() -> None:
+    (event,) = tell("test.any", 1)
+    if connections[ALIAS].vendor == "postgresql":
+        # What a restart of the server does to it; a SQLite file has no server.
+        connections[ALIAS].connection.close()
+    deliver("orders.test_any_order", event)
+    assert seen == [1]
+
+
 def test_history_is_forgotten_when_nobody_can_ask_for_it() -> None:
     tell("test.ordered", 1)
     relay_batch(ALIAS)
