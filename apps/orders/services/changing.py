@@ -15,7 +15,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from apps.common.databases import atomic
-from apps.common.errors import DomainError
+from apps.common.errors import DomainError, Unavailable
 from apps.orders.interface import SYSTEM, Actor, Order, OrderChange, OrderNotFound, OrderStatus, ShippingAddress
 from apps.orders.models import Order as OrderRow
 from apps.orders.models import OrderItem as ItemRow
@@ -73,6 +73,9 @@ class Changing:
             priced = self._products.replace_reservation(
                 order_id=row.id, change=row.changes, lines=lines, expires_at=row.expires_at + RESERVATION_MARGIN
             )
+        except Unavailable:
+            # Nothing is known, and the lines may be reserved: the note stays, and the change is finished later.
+            raise
         except DomainError:
             OrderRow.objects.filter(pk=row.pk, change_began_at=row.change_began_at).update(
                 change=None, change_began_at=None

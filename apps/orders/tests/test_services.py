@@ -14,6 +14,7 @@ from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from apps.common.databases import alias_of
+from apps.common.errors import Unavailable
 from apps.common.ids import new_id
 from apps.events.models import OutboxEvent
 from apps.orders.interface import (
@@ -460,6 +461,25 @@ def test_a_change_cut_off_half_way_is_finished(reserved_already: bool) -> None:
     with pytest.raises(OrderBusy):
         pay(order)
     audit()
+    with time_machine.travel(timezone.now() + timedelta(minutes=2)):
+        assert services.orders().settle_open_orders() == 1
+    assert services.orders().get_order(order_id=order.id, actor=OWNER).items[0].quantity == 1
+    assert stock_of(lamp.id) == (5, 1)
+    audit()
+
+
+def test_a_change_whose_answer_is_lost_is_finished_not_dropped() -> None:
+    lamp = make_product(stock=5)
+    order = place(USER, (lamp, 4))
+    change = OrderChange(lines=[StockLine(product_id=lamp.id, quantity=1)])
+    replace = products_class().replace_reservation
+
+    def loses_its_answer(service: ProductService, **asking: Any) -> Any:  # noqa: ANN401 - passed on
+        replace(service, **asking)
+        raise Unavailable("The products service did not answer.")
+
+    with patch.object(products_class(), "replace_reservation", loses_its_answer), pytest.raises(Unavailable):
+        services.orders().change_order(order_id=order.id, actor=OWNER, change=change)
     with time_machine.travel(timezone.now() + timedelta(minutes=2)):
         assert services.orders().settle_open_orders() == 1
     assert services.orders().get_order(order_id=order.id, actor=OWNER).items[0].quantity == 1
