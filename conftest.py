@@ -6,6 +6,8 @@ import pytest
 from django.core.cache import cache
 from rest_framework.test import APIClient
 
+from apps.products import documents
+from apps.products.models import Category, Product
 from apps.users.interface import Client, Role
 from apps.users.tests.factories import PASSWORD, UserFactory
 from config import services
@@ -25,6 +27,22 @@ def _clean_cache() -> Iterator[None]:
     cache.clear()
     yield
     cache.clear()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _documents_without_transactions() -> None:
+    """Have each test undone by its transaction, as without MongoDB, and not by emptying every table."""
+    if documents.are_apart():
+        type(documents.connection().features).supports_transactions = True
+
+
+@pytest.fixture(autouse=True)
+def _no_documents(request: pytest.FixtureRequest) -> Iterator[None]:
+    """MongoDB rolls nothing back: what a test has left there is deleted."""
+    yield
+    if documents.are_apart() and request.node.get_closest_marker("django_db"):
+        for model in (Product, Category):
+            documents.connection().database[model._meta.db_table].delete_many({})  # type: ignore[attr-defined]
 
 
 @pytest.fixture

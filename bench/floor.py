@@ -21,7 +21,7 @@ Pick = Callable[[], Sequence[UUID]]
 # Every product of the benchmark costs this.
 PRICE = 10
 
-_READ = "SELECT id, name, sku, currency FROM products_product WHERE id IN (%s, %s) AND active AND deleted_at IS NULL"
+_READ = "SELECT _id, name, sku, currency FROM products_product WHERE _id IN (%s, %s) AND active"
 _RESERVE = """
     INSERT INTO products_reservation (order_id, lines, state, change, expires_at, created_at)
     VALUES (%s, %s, 'active', 0, %s, %s)

@@ -13,6 +13,9 @@ from django.db.models import Model
 from config import env
 
 SERVICES: tuple[str, ...] = ("users", "products", "orders")
+# Documents: with a MONGODB_URL they have a database of their own.
+_CATALOGUE = "catalogue"
+_DOCUMENTS = frozenset({"product", "category"})
 
 # The staff admin's own tables refer to the user, so they live where users live.
 _HOME_OF_APP = {
@@ -42,10 +45,18 @@ _POSTGRESQL_OPTIONS = {
 }
 
 
-def from_environment(data_dir: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """`DATABASES`, and the alias of each service: services with one URL share one alias.
+_MONGODB_OPTIONS = {
+    "serverSelectionTimeoutMS": 2000,
+    "connectTimeoutMS": 2000,
+    "socketTimeoutMS": 10_000,
+    "w": "majority",
+}
 
-    The alias `default` is the users service's: Django's own tables are there.
+
+def from_environment(data_dir: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str], str]:
+    """`DATABASES`, the alias of each service, and that of the catalogue's documents.
+
+    Services with one URL share one alias. `default` is the users service's: Django's own tables are there.
     """
     shared = env.database("DATABASE_URL") or {
         "ENGINE": "django.db.backends.sqlite3",
@@ -59,7 +70,11 @@ def from_environment(data_dir: Path) -> tuple[dict[str, dict[str, Any]], dict[st
         alias = known or ("default" if not databases else service)
         databases[alias] = config
         aliases[service] = alias
-    return databases, aliases
+    documents = env.mongodb("MONGODB_URL")
+    if documents is None:
+        return databases, aliases, aliases["products"]
+    databases[_CATALOGUE] = {**documents, "OPTIONS": _MONGODB_OPTIONS}
+    return databases, aliases, _CATALOGUE
 
 
 def _complete(config: dict[str, Any]) -> dict[str, Any]:
@@ -82,21 +97,28 @@ def _complete(config: dict[str, Any]) -> dict[str, Any]:
 
 
 class ServiceRouter:
-    """Sends each model to the database of its service and refuses relations across services."""
+    """Sends each model to the database of its service, and refuses relations across databases."""
 
     def db_for_read(self, model: type[Model], **hints: object) -> str | None:
-        return self._alias(model._meta.app_label)
+        return _alias(model._meta.app_label, model._meta.model_name)
 
     db_for_write = db_for_read
 
     def allow_relation(self, one: Model, other: Model, **hints: object) -> bool | None:
-        return self._alias(one._meta.app_label) == self._alias(other._meta.app_label)
+        return self.db_for_read(type(one)) == self.db_for_read(type(other))
 
-    def allow_migrate(self, db: str, app_label: str, **hints: object) -> bool | None:
-        return app_label in _IN_EVERY_DATABASE or self._alias(app_label) == db
-
-    def _alias(self, app_label: str) -> str | None:
+    def allow_migrate(self, db: str, app_label: str, model_name: str | None = None, **hints: object) -> bool | None:
         if app_label in _IN_EVERY_DATABASE:
-            return None
-        alias: str = settings.SERVICE_DATABASES[_HOME_OF_APP[app_label]]
-        return alias
+            return db in settings.SERVICE_DATABASES.values()
+        if db == settings.CATALOGUE_DATABASE and db not in settings.SERVICE_DATABASES.values():
+            return app_label == "products" and (model_name is None or model_name in _DOCUMENTS)
+        # Tables for documents are made, too: a catalogue can be copied back (`manage.py copy_catalogue`).
+        return settings.SERVICE_DATABASES[_HOME_OF_APP[app_label]] == db
+
+
+def _alias(app_label: str, model_name: str | None) -> str | None:
+    if app_label in _IN_EVERY_DATABASE:
+        return None
+    if app_label == "products" and model_name in _DOCUMENTS:
+        return str(settings.CATALOGUE_DATABASE)
+    return str(settings.SERVICE_DATABASES[_HOME_OF_APP[app_label]])

@@ -15,6 +15,11 @@ from django.core.exceptions import ImproperlyConfigured
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
+# One host or several, a name of the database, options. (A driver would look the hosts of `mongodb+srv` up.)
+_MONGODB = re.compile(
+    r"mongodb(\+srv)?://([^@/?\s]+@)?[^@/?:,\s]+(:[0-9]{1,5})?(,[^@/?:,\s]+(:[0-9]{1,5})?)*"
+    r"(/(?P<name>[^/?\s.\"$]{0,63})(\?\S*)?)?"
+)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _LONGEST = timedelta(days=3650)
 # These name no server on the network, or one on this machine.
@@ -139,6 +144,20 @@ def _sqlite(name: str, value: str) -> dict[str, Any]:
     if urlsplit(value).netloc or path in {"", ":memory:"} or path.endswith("/"):
         raise ImproperlyConfigured(f"{name} must name a file that processes can share: sqlite:////path/to/file.")
     return {"ENGINE": "django.db.backends.sqlite3", "NAME": os.path.normpath(Path(path).absolute())}
+
+
+def mongodb(name: str) -> dict[str, Any] | None:
+    """The database configuration behind a `mongodb://` or `mongodb+srv://` URL, or None when the variable is unset."""
+    value = text(name)
+    if not value:
+        return None
+    match = _MONGODB.fullmatch(value)
+    if not match:
+        raise ImproperlyConfigured(
+            f"{name} must be of the form mongodb://user:password@host:27017/name, special characters in it "
+            "percent-encoded."
+        )
+    return {"ENGINE": "django_mongodb_backend", "HOST": value, "NAME": match["name"] or "cartwright"}
 
 
 def email(name: str, default: str) -> dict[str, Any]:

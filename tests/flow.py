@@ -9,8 +9,9 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
-from apps.common.databases import all_aliases
+from apps.common.databases import all_aliases, every_alias
 from apps.events.relay import relay_batch
+from apps.products import documents
 from apps.users.models import User
 
 _FRAMES = ("SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "COMMIT")
@@ -40,7 +41,16 @@ def statements() -> Iterator[list[str]]:
     """The statements that every database was sent, without those that only begin or end a transaction."""
     sent: list[str] = []
     with ExitStack() as stack:
-        captures = [stack.enter_context(CaptureQueriesContext(connections[alias])) for alias in all_aliases()]
+        captures = [stack.enter_context(CaptureQueriesContext(connections[alias])) for alias in every_alias()]
         yield sent
         for capture in captures:
             sent += [query["sql"] for query in capture.captured_queries if not query["sql"].startswith(_FRAMES)]
+
+
+@contextmanager
+def sends(count: int, on_mongodb: int | None = None) -> Iterator[None]:
+    """Asserts how many statements all databases together are sent; with documents in MongoDB that may be others."""
+    with statements() as sent:
+        yield
+    wanted = on_mongodb if documents.are_apart() and on_mongodb is not None else count
+    assert len(sent) == wanted, "\n".join(statement.strip()[:200] for statement in sent)

@@ -2,17 +2,22 @@
 
 import os
 import secrets
+import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
 import redis
 from kombu import Connection
+from pymongo import MongoClient
 
 POSTGRES_URL = os.environ.get("TEST_POSTGRES_URL") or "postgres://postgres@127.0.0.1:5432/postgres"
 REDIS_URL = os.environ.get("TEST_REDIS_URL") or "redis://127.0.0.1:6379/9"
+MONGODB_URL = os.environ.get("TEST_MONGODB_URL", "")
 RABBITMQ_URL = os.environ.get("TEST_RABBITMQ_URL") or "amqp://guest:guest@127.0.0.1:5672//"
 
 
@@ -39,6 +44,32 @@ def needs_rabbitmq() -> str:
     except Exception as error:  # noqa: BLE001 - kombu's errors depend on its transport
         _missing("RabbitMQ", "TEST_RABBITMQ_URL", error)
     return RABBITMQ_URL
+
+
+@contextmanager
+def mongodb(folder: Path) -> Iterator[str]:
+    """The URL of a server that speaks MongoDB's protocol: the one that TEST_MONGODB_URL names, or one of our own.
+
+    Our own is SecantusDB, which answers as MongoDB does and keeps what it has confirmed; it has no text indexes, and is
+    slow with large collections.
+    """
+    if MONGODB_URL:
+        yield MONGODB_URL.rstrip("/")
+        return
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["secantusd-py", "--sync-on-commit", "--port", str(port), "--storage-path", str(folder / "mongodb")]
+    with (folder / "mongodb.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        url = f"mongodb://127.0.0.1:{port}"
+        with MongoClient(url, serverSelectionTimeoutMS=30_000) as client:
+            client.admin.command("ping")
+        yield url
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
 
 
 def needs_postgres() -> str:

@@ -21,7 +21,8 @@ from apps.events.models import FailedDelivery, InboxEntry, OutboxEvent
 from apps.orders.interface import SYSTEM, PaymentUnknown
 from apps.orders.models import Order, OrderItem, OrderTransition, Payment, SandboxCharge
 from apps.orders.tests.factories import make_product, pay, place, ship
-from apps.products.models import Category, Product, Reservation, SearchEntry, StockLevel, StockMovement
+from apps.products.interface import ProductChange
+from apps.products.models import Category, Product, Reservation, StockLevel, StockMovement
 from apps.users.interface import Client, Profile
 from apps.users.models import User
 from config import services
@@ -52,11 +53,10 @@ def customer() -> UUID:
 @pytest.fixture
 def _shop(customer: UUID) -> None:
     """A shop with an order in each state, in which every event has been delivered."""
+    home = services.products().create_category(name="Home")
+    child = services.products().create_category(name="Lamps", parent_id=home.id)
     lamp = make_product(stock=100, price="19.99")
-    child = services.products().create_category(
-        name="Lamps", parent_id=services.products().create_category(name="Home").id
-    )
-    Product.objects.filter(pk=lamp.id).update(category=child.id)
+    services.products().update_product(product_id=lamp.id, change=ProductChange(category=child.slug))
     place(customer, (lamp, 1))
     services.orders().cancel_order(order_id=place(customer, (lamp, 2)).id, actor=SYSTEM)
     pay(place(customer, (lamp, 3)))
@@ -99,7 +99,11 @@ CORRUPTIONS: list[tuple[set[str], Callable[[], object]]] = [
         lambda: StockLevel.objects.all().delete(),
     ),
     ({"a category's path is its parent's and its own id"}, lambda: Category.objects.update(path="/")),
-    ({"every product in the shop is in the search index"}, lambda: SearchEntry.objects.all().delete()),
+    ({"every product in the shop is found by its own words"}, lambda: Product.objects.update(search_body="old")),
+    (
+        {"every change of a product has been announced"},
+        lambda: Product.objects.update(unannounced=True, updated_at=timezone.now() - timedelta(minutes=11)),
+    ),
     (
         {"an order's total is the sum of its lines and its shipping", "a paid order has one payment of its total"},
         lambda: Order.objects.filter(**PAID).update(total=F("total") + 1),

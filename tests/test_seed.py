@@ -13,13 +13,13 @@ from django.db.models import Sum
 from django.utils import timezone
 from pytest_django import Settings
 
-from apps.common.demo import demo_id
+from apps.common.ids import derived_id
 from apps.orders import seed as orders_seed
 from apps.orders.interface import OrderStatus, PaymentStatus
 from apps.orders.models import Order, OrderItem, OrderTransition, Payment, SandboxCharge
-from apps.products import search
 from apps.products.interface import MovementKind, ReservationState
-from apps.products.models import Category, Product, Reservation, SearchEntry, StockLevel, StockMovement
+from apps.products.models import Category, Product, Reservation, StockLevel, StockMovement
+from apps.products.search.hits import Hits
 from apps.products.services.reserved import unpack
 from apps.users.interface import Role
 from apps.users.models import User
@@ -30,7 +30,6 @@ TABLES = (
     User,
     Category,
     Product,
-    SearchEntry,
     StockLevel,
     StockMovement,
     Reservation,
@@ -73,7 +72,7 @@ def test_makes_exactly_what_was_asked() -> None:
     assert "Made 12 accounts, 20 products, 40 orders." in said
     made = counts()
     assert (made["User"], made["Product"], made["Order"]) == (12, 20, 40)
-    assert made["SearchEntry"] == made["StockLevel"] == 20
+    assert made["StockLevel"] == 20
     assert made["Category"] == 39
     assert made["Reservation"] == made["Order"]
 
@@ -217,7 +216,7 @@ def test_products_can_be_found_and_seen() -> None:
     seed(products=30, orders=0)
 
     found = {
-        text: set(search.Hits(text, Product.objects.all()).matching.values_list("sku", flat=True))
+        text: set(Hits(text, Product.objects.all()).matching.values_list("sku", flat=True))
         for text in ("cafe creme", "aurora")
     }
     assert found == {"cafe creme": {"COF-00001"}, "aurora": {"PHN-00001", "PHN-00002"}}
@@ -235,8 +234,8 @@ def test_orders_need_products_and_customers() -> None:
 def test_ids_sort_by_time_and_are_repeatable() -> None:
     now = timezone.now()
 
-    one, later = demo_id(now, "a"), demo_id(now + timedelta(milliseconds=1), "a")
-    assert one == demo_id(now, "a") != demo_id(now, "b")
+    one, later = derived_id(now, "a"), derived_id(now + timedelta(milliseconds=1), "a")
+    assert one == derived_id(now, "a") != derived_id(now, "b")
     assert one < later
-    assert demo_id(now, "z", 0) < demo_id(now, "a", 1)
+    assert derived_id(now, "z", 0) < derived_id(now, "a", 1)
     assert (one.version, one.variant) == (7, "specified in RFC 4122")

@@ -26,6 +26,9 @@ def insert(rows: Iterable[models.Model]) -> None:
     if first is None:
         return
     connection = connections[router.db_for_write(type(first)) or "default"]
+    if connection.vendor == "mongodb":
+        type(first)._base_manager.bulk_create(chain([first], rows), batch_size=1000)
+        return
     quote = connection.ops.quote_name
     fields = [field for field in first._meta.local_concrete_fields if not isinstance(field, models.AutoField)]
     table = quote(first._meta.db_table)

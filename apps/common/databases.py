@@ -29,5 +29,10 @@ def skips_locked(alias: str) -> bool:
 
 
 def all_aliases() -> Sequence[str]:
-    """Each database that holds a service's data, once."""
+    """Each relational database that holds a service's data, once: outbox and inbox are in each of them."""
     return tuple(dict.fromkeys(settings.SERVICE_DATABASES.values()))
+
+
+def every_alias() -> Sequence[str]:
+    """Each database, that of documents included."""
+    return tuple(dict.fromkeys([*all_aliases(), settings.CATALOGUE_DATABASE]))

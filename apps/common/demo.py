@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from hashlib import blake2b
 from uuid import UUID
 
 # Rows are made, and committed, in batches of so many products, customers or orders: memory stays bounded.
@@ -134,10 +133,3 @@ def batches(count: int) -> Iterator[range]:
 def dice(seed: int, kind: str, index: int) -> random.Random:
     """The chance that shapes one row: the same for the same seed, kind and index."""
     return random.Random(f"{seed}:{kind}:{index}")  # noqa: S311 - a demo is not a secret
-
-
-def demo_id(at: datetime, key: str, counter: int = 0) -> UUID:
-    """A UUIDv7 of that moment whose random bits follow from `key`. Ids of one moment sort by `counter` (below 4096)."""
-    milliseconds = int(at.timestamp() * 1000)
-    noise = int.from_bytes(blake2b(key.encode(), digest_size=8).digest()) >> 2
-    return UUID(int=(milliseconds << 80) | (7 << 76) | (counter << 64) | (2 << 62) | noise)

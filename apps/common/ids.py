@@ -1,5 +1,7 @@
 """Identifiers."""
 
+from datetime import datetime
+from hashlib import blake2b
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -16,3 +18,10 @@ def readable(number: int, length: int) -> str:
 def new_id() -> UUID:
     """A UUIDv7 (RFC 9562, section 5.7): unique, and sorted by the time it was made, so that indexes stay compact."""
     return uuid7()
+
+
+def derived_id(at: datetime, key: str, counter: int = 0) -> UUID:
+    """A UUIDv7 of that moment whose random bits follow from `key`. Ids of one moment sort by `counter` (below 4096)."""
+    milliseconds = int(at.timestamp() * 1000)
+    noise = int.from_bytes(blake2b(key.encode(), digest_size=8).digest()) >> 2
+    return UUID(int=(milliseconds << 80) | (7 << 76) | (counter << 64) | (2 << 62) | noise)

@@ -12,13 +12,14 @@ class Fact:
     """Something that happened to a subject, as the service that changed it states it.
 
     `sequence` counts the changes of one subject, so that a late event can be told from a new one.
-    `data` holds JSON values only.
+    `data` holds JSON values only. A fact that may be stated twice has an `id`, so that it becomes one event.
     """
 
     type: str
     subject: UUID
     sequence: int
     data: Mapping[str, Any]
+    id: UUID | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from django.db.transaction import get_connection
 from django_guid import get_guid
 
 from apps.common.databases import alias_of
+from apps.common.ids import new_id
 from apps.events.envelope import Fact
 from apps.events.models import OutboxEvent
 
@@ -16,7 +17,8 @@ class NotInTransaction(RuntimeError):
 
 
 def publish(service: str, *facts: Fact) -> None:
-    """Write the service's facts to its outbox, in one statement, inside the caller's transaction.
+    """Write the service's facts to its outbox, in one statement, inside the caller's transaction; those that are there
+    already, by their ids, are left alone.
 
     Raises:
         NotInTransaction: the caller has no transaction open, so change and event could part.
@@ -26,7 +28,8 @@ def publish(service: str, *facts: Fact) -> None:
         raise NotInTransaction("publish() must be called in the transaction that makes the change.")
     trace = _traceparent()
     OutboxEvent.objects.using(alias).bulk_create(
-        OutboxEvent(
+        (OutboxEvent(
+            id=fact.id or new_id(),
             type=fact.type,
             source=service,
             subject=fact.subject,
@@ -34,7 +37,8 @@ def publish(service: str, *facts: Fact) -> None:
             data=dict(fact.data),
             traceparent=trace,
         )
-        for fact in facts
+        for fact in facts),
+        ignore_conflicts=any(fact.id for fact in facts),
     )
 
 

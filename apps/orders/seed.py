@@ -22,9 +22,9 @@ from apps.common.demo import (
     Plan,
     Progress,
     batches,
-    demo_id,
     dice,
 )
+from apps.common.ids import derived_id
 from apps.orders.interface import OrderStatus, PaymentStatus, ShippingAddress
 from apps.orders.models import Order, OrderItem, OrderTransition, Payment, SandboxCharge
 from apps.orders.services.pricing import shipping_cost
@@ -116,7 +116,7 @@ class _Draft:
 
     @property
     def order_id(self) -> UUID:
-        return demo_id(self.placed_at, f"order:{self.index}")
+        return derived_id(self.placed_at, f"order:{self.index}")
 
 
 @dataclass(frozen=True)
@@ -289,7 +289,7 @@ def _address(chance: Random, name: str, currency: str) -> ShippingAddress:
 
 def _item(draft: _Draft, order_id: UUID, position: int, line: Line) -> OrderItem:
     return OrderItem(
-        id=demo_id(draft.placed_at, f"item:{draft.index}:{position}", position),
+        id=derived_id(draft.placed_at, f"item:{draft.index}:{position}", position),
         order_id=order_id,
         product_id=line.good.product_id,
         product_name=line.good.name,
@@ -308,7 +308,7 @@ def _payments(draft: _Draft, order: Order, steps: Sequence[_Step]) -> Iterator[P
         if step.action not in (_PAY, _DECLINE):
             continue
         payment = Payment(
-            id=demo_id(step.at, f"payment:{draft.index}"),
+            id=derived_id(step.at, f"payment:{draft.index}"),
             order_id=order.id,
             provider="sandbox",
             method=method,
@@ -328,7 +328,7 @@ def _payments(draft: _Draft, order: Order, steps: Sequence[_Step]) -> Iterator[P
 def _settle(payment: Payment, paid: _Step, refund: _Step | None) -> None:
     """Make the attempt one that succeeded, and was paid back if the order was refunded."""
     payment.status = PaymentStatus.SUCCEEDED
-    payment.transaction_id = f"sandbox_{demo_id(paid.at, f'charge:{payment.id}').hex}"
+    payment.transaction_id = f"sandbox_{derived_id(paid.at, f'charge:{payment.id}').hex}"
     payment.paid_at = paid.at
     if refund:
         payment.status = PaymentStatus.REFUNDED

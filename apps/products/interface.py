@@ -8,19 +8,41 @@ from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
 
-from apps.common.errors import Conflict, InvalidInput, NotFound, StaleVersion
+from apps.common.errors import Conflict, InvalidInput, NotFound, StaleVersion, Unavailable
 
 # A free attribute of a product, such as {"colour": "red", "watts": 60}.
 Attributes = Mapping[str, str | int | float | bool | None]
 
 
 @dataclass(frozen=True)
+class Thumbnails:
+    """The picture in WebP, at most 160, 480 and 1200 pixels on its longer side; never enlarged."""
+
+    small: str
+    medium: str
+    large: str
+
+
+@dataclass(frozen=True)
 class Image:
-    """A picture of a product."""
+    """A picture of a product. Its files never change, so that copies of them may be kept for ever; their addresses are
+    below those of the media.
+    """
 
     id: UUID
     url: str
     alt: str
+    width: int
+    height: int
+    thumbnails: Thumbnails
+
+
+@dataclass(frozen=True)
+class ImagePlace:
+    """Which picture comes next, and what is said of it; None leaves that as it is."""
+
+    image_id: UUID
+    alt: str | None = None
 
 
 @dataclass(frozen=True)
@@ -37,7 +59,7 @@ class Category:
 
 @dataclass(frozen=True)
 class Product:
-    """What is for sale. `stock` is what can be sold now: on hand less reserved."""
+    """What is for sale. `stock` is what can be sold now: on hand less reserved. Variants of one thing share a `group`."""
 
     id: UUID
     name: str
@@ -46,6 +68,7 @@ class Product:
     currency: str
     category: str | None
     category_id: UUID | None
+    group: str
     stock: int
     sku: str
     images: Sequence[Image]
@@ -75,6 +98,7 @@ class NewProduct:
     sku: str | None = None
     tags: Sequence[str] = ()
     attributes: Attributes = field(default_factory=dict)
+    group: str = ""
     active: bool = True
 
     def __post_init__(self) -> None:
@@ -94,6 +118,7 @@ class ProductChange:
     sku: str | None = None
     tags: Sequence[str] | None = None
     attributes: Attributes | None = None
+    group: str | None = None
     active: bool | None = None
 
 
@@ -218,6 +243,40 @@ class InvalidPrice(InvalidInput):
     code = "invalid_price"
 
 
+class NotAPicture(InvalidInput):
+    """It is no picture of a kind that we take, whatever it is called, or it is damaged."""
+
+    code = "not_a_picture"
+
+
+class PictureTooLarge(InvalidInput):
+    """It has too many bytes or too many pixels."""
+
+    code = "picture_too_large"
+
+
+class PictureNotFound(NotFound):
+    """The product has no such picture."""
+
+    code = "picture_not_found"
+
+
+class TooManyPictures(Conflict):
+    code = "too_many_pictures"
+
+
+class InvalidArrangement(InvalidInput):
+    """An arrangement names each of the product's pictures once."""
+
+    code = "invalid_arrangement"
+
+
+class StorageUnavailable(Unavailable):
+    """Where pictures are kept did not answer, or has no room."""
+
+    code = "storage_unavailable"
+
+
 class SkuTaken(Conflict):
     code = "sku_taken"
 
@@ -294,6 +353,12 @@ class ProductService(ABC):
         """
 
     @abstractmethod
+    def announce_products(self) -> int:
+        """Publish events of products that a process which died, or a renamed category, has left behind; a batch at a
+        time. Returns how many.
+        """
+
+    @abstractmethod
     def get_product(self, *, product_id: UUID, include_inactive: bool = False) -> Product:
         """
         Raises:
@@ -303,6 +368,50 @@ class ProductService(ABC):
     @abstractmethod
     def get_products(self, *, product_ids: Sequence[UUID]) -> Sequence[Product]:
         """The active products among these ids, in no order, in a bounded number of queries."""
+
+    @abstractmethod
+    def add_image(self, *, product_id: UUID, content: bytes, alt: str = "") -> Image:
+        """Add a picture, behind those that the product has: upright, without what the camera noted, and with
+        thumbnails. Publishes `product.updated`.
+
+        Raises:
+            ProductNotFound: unknown or deleted.
+            NotAPicture: no JPEG, PNG, WebP, GIF or AVIF by its content, or a damaged one.
+            PictureTooLarge: too many bytes or pixels.
+            TooManyPictures: the product has as many as it may.
+            StorageUnavailable: the picture cannot be kept just now.
+        """
+
+    @abstractmethod
+    def arrange_images(self, *, product_id: UUID, places: Sequence[ImagePlace]) -> Sequence[Image]:
+        """Put a product's pictures into this order; publishes `product.updated`.
+
+        Raises:
+            ProductNotFound: unknown or deleted.
+            InvalidArrangement: not each of its pictures, once.
+        """
+
+    @abstractmethod
+    def describe_image(self, *, product_id: UUID, image_id: UUID, alt: str) -> Image:
+        """Say what a picture shows, for those who do not see it; publishes `product.updated`.
+
+        Raises:
+            ProductNotFound: unknown or deleted.
+            PictureNotFound: the product has no such picture.
+        """
+
+    @abstractmethod
+    def delete_image(self, *, product_id: UUID, image_id: UUID) -> None:
+        """Take a picture off a product, and its files away; publishes `product.updated`.
+
+        Raises:
+            ProductNotFound: unknown or deleted.
+            PictureNotFound: the product has no such picture.
+        """
+
+    @abstractmethod
+    def clean_images(self) -> int:
+        """Remove files, older than a day, that no product in the shop refers to. Returns how many."""
 
     @abstractmethod
     def get_category(self, *, category_id: UUID) -> Category:

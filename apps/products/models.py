@@ -1,6 +1,6 @@
 """The catalogue's documents, and the inventory: levels, reservations, ledger.
 
-The inventory refers to products by UUID only, so that the catalogue can live in a document store.
+The inventory refers to products by UUID only: with a MONGODB_URL the documents are in MongoDB, whose own key is `_id`.
 """
 
 from django.core.serializers.json import DjangoJSONEncoder
@@ -12,6 +12,8 @@ from apps.common.ids import new_id
 from apps.common.money import MAX_DIGITS, MAX_PLACES
 from apps.common.validators import no_control_characters, single_line
 from apps.events.models import FailedDelivery, OutboxEvent
+from apps.products.clock import now
+from apps.products.fields import WordsField
 from apps.products.interface import MovementKind, ReservationState
 from apps.products.validators import known_currency, valid_attributes, valid_tags
 
@@ -22,70 +24,90 @@ _LINE = [no_control_characters, single_line]
 class Category(models.Model):
     """A node of the category tree. `path` lists its ancestors and itself, so that a subtree is one prefix."""
 
-    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    id = models.UUIDField(primary_key=True, db_column="_id", default=new_id, editable=False)
     name = models.CharField(max_length=100, validators=_LINE)
     name_folded = models.CharField(max_length=300, editable=False)
+    sibling_key = models.CharField(
+        max_length=400, unique=True, editable=False, help_text="Its parent and its folded name: siblings differ."
+    )
     slug = models.SlugField(max_length=120, unique=True, allow_unicode=True)
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="children")
     path = models.CharField(max_length=400, editable=False, db_index=True)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-    updated_at = models.DateTimeField(auto_now=True)
+    created_at = models.DateTimeField(default=now, editable=False)
+    updated_at = models.DateTimeField(default=now, editable=False)
 
     class Meta:
-        ordering = ["name", "id"]
+        ordering = ["name_folded", "id"]
         verbose_name_plural = "categories"
-        indexes = [models.Index(fields=["name_folded"], name="category_by_name")]
-        constraints = [
-            models.UniqueConstraint(fields=["parent", "name_folded"], name="category_once_below_parent"),
-            models.UniqueConstraint(fields=["name_folded"], condition=Q(parent=None), name="category_once_at_the_top"),
-        ]
+        indexes = [models.Index(fields=["name_folded", "id"], name="category_by_name")]
 
     def __str__(self) -> str:
         return self.name
 
 
+class TreeLock(models.Model):
+    """One row: whoever changes the tree, or puts a product into it while products are elsewhere, locks it first."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True)
+
+    def __str__(self) -> str:
+        return "the category tree"
+
+
+class ProductManager(models.Manager["Product"]):
+    """Leaves out the texts that only searching needs."""
+
+    def get_queryset(self) -> models.QuerySet["Product"]:
+        return super().get_queryset().defer("search_title", "search_body")
+
+
 class Product(models.Model):
     """A product document. `revision` counts its changes: it is the ETag, and numbers its events."""
 
-    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    id = models.UUIDField(primary_key=True, db_column="_id", default=new_id, editable=False)
     sku = models.CharField(max_length=64, validators=_LINE)
     sku_folded = models.CharField(max_length=192, unique=True, editable=False)
     name = models.CharField(max_length=200, validators=_LINE)
+    name_key = models.CharField(max_length=600, editable=False, help_text="Lists are in its order, on every database.")
     description = models.TextField(max_length=10_000, blank=True, validators=[no_control_characters])
     price = models.DecimalField(max_digits=MAX_DIGITS, decimal_places=MAX_PLACES)
     currency = models.CharField(max_length=3, validators=[known_currency])
     category = models.ForeignKey(Category, null=True, blank=True, on_delete=models.PROTECT, related_name="products")
+    group = models.CharField(
+        max_length=64, blank=True, db_index=True, validators=_LINE, help_text="Variants of one thing share it."
+    )
     tags = models.JSONField(default=list, blank=True, validators=[valid_tags])
     attributes = models.JSONField(default=dict, blank=True, validators=[valid_attributes])
     images = models.JSONField(default=list, blank=True, encoder=DjangoJSONEncoder, editable=False)
     active = models.BooleanField(default=True)
     deleted_at = models.DateTimeField(null=True, editable=False)
     revision = models.PositiveIntegerField(default=1, editable=False)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-    updated_at = models.DateTimeField(auto_now=True)
+    unannounced = models.BooleanField(
+        default=False, editable=False, help_text="In a document store: the event of this revision may not be out yet."
+    )
+    search_title = WordsField(default="", editable=False)
+    search_body = WordsField(default="", editable=False)
+    created_at = models.DateTimeField(default=now, editable=False)
+    updated_at = models.DateTimeField(default=now, editable=False)
+
+    objects = ProductManager()
 
     class Meta:
         ordering = ["-id"]
         indexes = [
-            models.Index(fields=["price", "id"], condition=Q(active=True, deleted_at=None), name="product_by_price"),
-            models.Index(fields=["name", "id"], condition=Q(active=True, deleted_at=None), name="product_by_name"),
-            models.Index(fields=["-created_at", "-id"], condition=Q(active=True, deleted_at=None), name="product_new"),
+            models.Index(fields=["price", "id"], condition=Q(active=True), name="product_by_price"),
+            models.Index(fields=["name_key", "id"], condition=Q(active=True), name="product_by_name"),
+            models.Index(fields=["-id"], condition=Q(active=True), name="product_new"),
+            models.Index(fields=["category", "-id"], condition=Q(active=True), name="product_of_category"),
+            models.Index(fields=["id"], condition=Q(unannounced=True), name="product_unannounced"),
         ]
-        constraints = [models.CheckConstraint(condition=Q(price__gte=0), name="product_price_not_negative")]
+        constraints = [
+            models.CheckConstraint(condition=Q(price__gte=0), name="product_price_not_negative"),
+            models.CheckConstraint(condition=Q(deleted_at=None) | Q(active=False), name="product_deleted_is_inactive"),
+        ]
 
     def __str__(self) -> str:
         return self.name
-
-
-class SearchEntry(models.Model):
-    """A product's normalised text (see `search.py`). The database's own full-text index hangs on this table."""
-
-    product_id = models.UUIDField(unique=True)
-    title = models.TextField()
-    body = models.TextField()
-
-    def __str__(self) -> str:
-        return self.title
 
 
 class StockLevel(models.Model):
@@ -165,6 +187,86 @@ class StockMovement(models.Model):
 
     def __str__(self) -> str:
         return f"{self.delta:+d} of {self.product_id}"
+
+
+class ImportJob(models.Model):
+    """A CSV file that was handed in, and how far it has come. Its row is the lock under which its rows are written."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        FINISHED = "finished"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    state = models.CharField(max_length=8, choices=State, default=State.QUEUED)
+    dry_run = models.BooleanField(help_text="Says what the file would do, and changes nothing.")
+    file_name = models.CharField(max_length=150, blank=True)
+    delimiter = models.CharField(max_length=1)
+    columns = models.JSONField(help_text="The header, as it stands in the file.")
+    total = models.PositiveIntegerField(default=0)
+    done = models.PositiveIntegerField(default=0)
+    created = models.PositiveIntegerField(default=0)
+    updated = models.PositiveIntegerField(default=0)
+    unchanged = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0)
+    new_categories = models.JSONField(default=list)
+    requested_by = models.UUIDField(null=True)
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = "import"
+
+    def __str__(self) -> str:
+        return self.file_name or str(self.id)
+
+
+class ImportChunk(models.Model):
+    """A part of the file: `lines` of the number of a row and its cells."""
+
+    job = models.ForeignKey(ImportJob, on_delete=models.CASCADE, related_name="chunks")
+    number = models.PositiveIntegerField()
+    lines = models.JSONField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["job", "number"], name="import_chunk_once")]
+
+    def __str__(self) -> str:
+        return f"part {self.number} of {self.job_id}"
+
+
+class ImportRow(models.Model):
+    """What became of a row. A failed one keeps its cells, so that it can be mended and sent again."""
+
+    class Outcome(models.TextChoices):
+        CREATED = "created"
+        UPDATED = "updated"
+        UNCHANGED = "unchanged"
+        FAILED = "failed"
+
+    job = models.ForeignKey(ImportJob, on_delete=models.CASCADE, related_name="rows")
+    number = models.PositiveIntegerField(help_text="As a spreadsheet counts: the header is row 1.")
+    sku = models.CharField(max_length=64)
+    sku_folded = models.CharField(max_length=192)
+    outcome = models.CharField(max_length=9, choices=Outcome)
+    product_id = models.UUIDField(null=True)
+    problems = models.JSONField(default=list)
+    notes = models.JSONField(default=list)
+    cells = models.JSONField(null=True)
+
+    class Meta:
+        ordering = ["number"]
+        indexes = [
+            models.Index(fields=["job", "sku_folded"], name="import_row_by_sku"),
+            models.Index(fields=["job", "outcome", "number"], name="import_row_by_outcome"),
+        ]
+        constraints = [models.UniqueConstraint(fields=["job", "number"], name="import_row_once")]
+
+    def __str__(self) -> str:
+        return f"row {self.number}: {self.outcome}"
 
 
 class ProductsEvent(OutboxEvent):

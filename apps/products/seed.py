@@ -19,12 +19,13 @@ from django.utils.text import slugify
 
 from apps.common.bulk import insert
 from apps.common.databases import atomic
-from apps.common.demo import Booking, CatalogueSeeder, Good, Plan, Progress, batches, demo_id, dice
+from apps.common.demo import Booking, CatalogueSeeder, Good, Plan, Progress, batches, dice
+from apps.common.ids import derived_id
 from apps.common.money import quantize
 from apps.products.demo import pictures
 from apps.products.interface import MovementKind, PricedLine, ReservationState
 from apps.products.models import Category, Product, Reservation, StockLevel, StockMovement
-from apps.products.search import write_entries
+from apps.products.search.words import index
 from apps.products.services.categories import fold
 from apps.products.services.levels import Shift, shift_levels
 from apps.products.services.reserved import pack, unpack
@@ -93,9 +94,9 @@ class DemoCatalogue(CatalogueSeeder):
                 categories = categories or _categories(anchor)
             products = [_product(plan, anchor, place, categories) for place in missing]
             with atomic("products"):
-                insert(products)
-                write_entries(products)
                 _stock_up(products, [_first_stock(plan, place) for place in missing])
+                # Last: a document store does not roll back with the rest.
+                insert(products)
             made += len(products)
             progress(len(indices))
         return made
@@ -149,13 +150,14 @@ def _categories(anchor: datetime) -> Mapping[tuple[str, ...], Category]:
 def _category(path: tuple[str, ...], parent: Category | None, opened: datetime) -> Category:
     """The category of that name below the parent: an earlier run's, the shop's own, or a new one."""
     name, slug = path[-1], slugify(path[-1])
-    key = demo_id(opened, f"category:{'/'.join(path)}")
+    key = derived_id(opened, f"category:{'/'.join(path)}")
     row, _ = Category.objects.get_or_create(
-        parent=parent,
-        name_folded=fold(name),
+        sibling_key=f"{parent.pk if parent else ''}/{fold(name)}",
         defaults={
             "id": key,
             "name": name,
+            "name_folded": fold(name),
+            "parent": parent,
             "slug": slugify(" ".join(path)) if Category.objects.filter(slug=slug).exists() else slug,
             "path": f"{parent.path if parent else '/'}{key}/",
             "created_at": opened,
@@ -168,8 +170,9 @@ def _product(plan: Plan, anchor: datetime, place: _Place, categories: Mapping[tu
     chance = dice(plan.seed, "product", place.index)
     created = anchor - _NEWEST - timedelta(minutes=chance.randrange((_OLDEST - _NEWEST) // timedelta(minutes=1)))
     currency: str = settings.CURRENCY
-    return Product(
-        id=demo_id(created, f"product:{place.index}"),
+    created = created.replace(microsecond=0)
+    row = Product(
+        id=derived_id(created, f"product:{place.index}"),
         sku=place.sku,
         sku_folded=fold(place.sku),
         name=place.name,
@@ -185,6 +188,8 @@ def _product(plan: Plan, anchor: datetime, place: _Place, categories: Mapping[tu
         created_at=created,
         updated_at=created,
     )
+    index(row)
+    return row
 
 
 def _description(chance: Random, shelf: _Shelf) -> str:
@@ -200,7 +205,7 @@ def _price(chance: Random, shelf: _Shelf, currency: str) -> Decimal:
 
 
 def _image(created: datetime, place: _Place) -> dict[str, str]:
-    key = demo_id(created, f"image:{place.index}")
+    key = derived_id(created, f"image:{place.index}")
     # The address is relative to MEDIA_URL.
     return {"id": str(key), "url": _picture_path(_place(place.index % _PICTURES)), "alt": place.name}
 
@@ -238,7 +243,7 @@ def _stock_up(products: Sequence[Product], stock: Sequence[int]) -> None:
     insert(StockLevel(product_id=product.id, on_hand=units) for product, units in pairs)
     insert(
         StockMovement(
-            id=demo_id(product.created_at, f"opening:{product.id}"),
+            id=derived_id(product.created_at, f"opening:{product.id}"),
             product_id=product.id,
             delta=units,
             kind=MovementKind.ADJUSTMENT,
@@ -283,7 +288,7 @@ def _movements(booking: Booking) -> Iterator[StockMovement]:
 
 def _movement(booking: Booking, product_id: UUID, delta: int, kind: MovementKind, at: datetime) -> StockMovement:
     return StockMovement(
-        id=demo_id(at, f"{kind}:{booking.order_id}:{product_id}"),
+        id=derived_id(at, f"{kind}:{booking.order_id}:{product_id}"),
         product_id=product_id,
         delta=delta,
         kind=kind,
@@ -314,7 +319,7 @@ def _deliveries(
         if units > 0:
             yield StockMovement(
                 # Named after this run: an earlier one that was killed may have had these goods delivered already.
-                id=demo_id(arrived, f"delivery:{bookings[0].order_id}:{product_id}:{plan.now.isoformat()}"),
+                id=derived_id(arrived, f"delivery:{bookings[0].order_id}:{product_id}:{plan.now.isoformat()}"),
                 product_id=product_id,
                 delta=units,
                 kind=MovementKind.ADJUSTMENT,

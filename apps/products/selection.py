@@ -1,18 +1,16 @@
 """Which products a list or a search is about, and the counts beside a search: reads, composed on the ORM."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import BooleanField, Count, Exists, F, Func, OuterRef, Q, QuerySet, Value
-from django.db.models.sql.compiler import SQLCompiler
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 
-from apps.common.databases import alias_of, connection_of
-from apps.products.models import Product, StockLevel
-from apps.products.services.categories import find_categories
+from apps.products import documents, lookups
+from apps.products.models import Category, Product, StockLevel
+from apps.products.services.categories import ancestors_of, find_categories
 
 MAX_FACETS = 20
 # Where one price band ends and the next begins; the last has no end.
@@ -30,6 +28,9 @@ class Filters:
     tag: str | None = None
     in_stock: bool | None = None
     active: bool | None = True
+    group: str | None = None
+    # Name → values of which one must fit, all as texts.
+    attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,74 +66,67 @@ class Facets:
 
 
 def select_products(filters: Filters) -> QuerySet[Product]:
-    """The products that pass the filters, in no order. A category costs a query; an unknown one leaves nothing."""
-    products = Product.objects.filter(deleted_at=None).order_by()
-    if filters.active is not None:
-        products = products.filter(active=filters.active)
+    """The products that pass the filters, in no order. A category costs two queries; an unknown one leaves nothing."""
+    # What is deleted is inactive.
+    wanted = Q(deleted_at=None) if filters.active is None else Q(active=filters.active)
+    if filters.active is False:
+        wanted &= Q(deleted_at=None)
     if filters.category is not None:
-        paths = list(find_categories(filters.category).values_list("path", flat=True))
-        below = Q(pk__in=[])
-        for path in paths:
-            below |= Q(category__path__startswith=path)
-        products = products.filter(below)
+        wanted &= Q(category__in=_subtrees(filters.category))
     if filters.min_price is not None:
-        products = products.filter(price__gte=filters.min_price)
+        wanted &= Q(price__gte=filters.min_price)
     if filters.max_price is not None:
-        products = products.filter(price__lte=filters.max_price)
+        wanted &= Q(price__lte=filters.max_price)
     if filters.tag is not None:
-        products = products.filter(_HasTag(F("tags"), Value(filters.tag)))
-    if filters.in_stock is not None:
-        available = StockLevel.objects.filter(product_id=OuterRef("pk"), on_hand__gt=F("reserved"))
-        products = products.filter(Exists(available) if filters.in_stock else ~Exists(available))
-    return products
+        wanted &= lookups.has_member("tags", filters.tag)
+    if filters.group is not None:
+        wanted &= Q(group=filters.group)
+    for name, values in filters.attributes.items():
+        wanted &= lookups.has_pair("attributes", name, values)
+    products = Product.objects.filter(wanted).order_by()
+    return products if filters.in_stock is None else _narrow_by_stock(products, in_stock=filters.in_stock)
 
 
 def count_facets(products: QuerySet[Product]) -> Facets:
-    """The facets of all these products, in three queries."""
-    categories = (
-        products.exclude(category=None)
-        .values("category_id", "category__name", "category__slug")
-        .annotate(count=Count("pk"))
-        .order_by("-count", "category__name", "category_id")[:MAX_FACETS]
-    )
+    """The facets of all these products, in five queries."""
     return Facets(
-        categories=[
-            CategoryCount(row["category_id"], row["category__name"], row["category__slug"], row["count"])
-            for row in categories
-        ],
-        tags=_count_tags(products),
-        price_bands=_count_prices(products),
+        categories=_count_categories(products), tags=_count_tags(products), price_bands=_count_prices(products)
     )
+
+
+def _subtrees(category: str) -> list[UUID]:
+    """The categories that are meant, and all below them."""
+    below = Q(pk__in=[])
+    for path in find_categories(category).values_list("path", flat=True):
+        below |= Q(path__startswith=path)
+    return list(Category.objects.filter(below).values_list("pk", flat=True))
+
+
+def _narrow_by_stock(products: QuerySet[Product], *, in_stock: bool) -> QuerySet[Product]:
+    if documents.are_apart():
+        # No join reaches the inventory. What is sold out is the smaller part of a shop.
+        sold_out = list(StockLevel.objects.filter(on_hand__lte=F("reserved")).values_list("product_id", flat=True))
+        return products.exclude(pk__in=sold_out) if in_stock else products.filter(pk__in=sold_out)
+    available = StockLevel.objects.filter(product_id=OuterRef("pk"), on_hand__gt=F("reserved"))
+    return products.filter(Exists(available) if in_stock else ~Exists(available))
+
+
+def _count_categories(products: QuerySet[Product]) -> list[CategoryCount]:
+    """A product counts in its category and in all above that."""
+    direct = dict(products.exclude(category=None).values_list("category").annotate(count=Count("pk")).order_by())
+    counts: Counter[UUID] = Counter()
+    for pk, path in Category.objects.filter(pk__in=direct).values_list("pk", "path"):
+        for above in ancestors_of(path):
+            counts[above] += direct[pk]
+    rows = Category.objects.in_bulk(list(counts))
+    found = [CategoryCount(row.id, row.name, row.slug, counts[row.id]) for row in rows.values()]
+    return sorted(found, key=lambda each: (-each.count, each.name, each.id))[:MAX_FACETS]
 
 
 def _count_prices(products: QuerySet[Product]) -> list[PriceBand]:
     within = [Q(price__gte=low) if high is None else Q(price__gte=low, price__lt=high) for low, high in _PRICE_BANDS]
     counts = products.aggregate(**{f"band{i}": Count("pk", filter=band) for i, band in enumerate(within)}).values()
     return [PriceBand(low, high, n) for (low, high), n in zip(_PRICE_BANDS, counts, strict=True) if n]
-
-
-# What JSON arrays can be asked differs by database: here, and nowhere else.
-
-
-class _HasTag(Func):
-    """Whether the array holds the text."""
-
-    output_field = BooleanField()
-    function = "jsonb_exists"
-
-    def as_sqlite(
-        self,
-        compiler: SQLCompiler,
-        connection: BaseDatabaseWrapper,
-        **context: Any,  # noqa: ANN401 - as in Django
-    ) -> tuple[str, tuple[str | int, ...]]:
-        return self.as_sql(
-            compiler,
-            connection,
-            template="EXISTS (SELECT 1 FROM json_each(%(expressions)s))",
-            arg_joiner=") WHERE value = (",
-            **context,
-        )
 
 
 _EACH_TAG = {
@@ -142,8 +136,10 @@ _EACH_TAG = {
 
 
 def _count_tags(products: QuerySet[Product]) -> list[TagCount]:
-    connection = connection_of("products")
-    sql, params = products.values("tags").query.get_compiler(alias_of("products")).as_sql()
+    connection = documents.connection()
+    if documents.are_apart():
+        return [TagCount(row["_id"], row["count"]) for row in documents.aggregate(products, _MONGODB_TAGS)]
+    sql, params = products.order_by().values("tags").query.get_compiler(connection=connection).as_sql()
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT tag.value, count(*) FROM ({sql}) AS product, {_EACH_TAG[connection.vendor]}"  # noqa: S608 - our own
@@ -151,3 +147,11 @@ def _count_tags(products: QuerySet[Product]) -> list[TagCount]:
             [*params, MAX_FACETS],
         )
         return [TagCount(*row) for row in cursor.fetchall()]
+
+
+_MONGODB_TAGS: list[documents.Stage] = [
+    {"$unwind": "$tags"},
+    {"$group": {"_id": "$tags", "count": {"$sum": 1}}},
+    {"$sort": {"count": -1, "_id": 1}},
+    {"$limit": MAX_FACETS},
+]

@@ -42,3 +42,10 @@ def mail_staff(event: Event) -> None:
 def release_orphaned_reservations() -> None:
     """Give back stock that is held past its time."""
     services.products().release_expired_reservations()
+
+
+@shared_task(name="products.announce_products")
+def announce_products() -> None:
+    """Publish the events of products that are not out yet."""
+    while services.products().announce_products():
+        pass

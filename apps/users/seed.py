@@ -9,7 +9,8 @@ from django.db.models import Q
 
 from apps.common.bulk import insert
 from apps.common.databases import atomic
-from apps.common.demo import Buyer, CustomerSeeder, Plan, Progress, batches, demo_id, dice
+from apps.common.demo import Buyer, CustomerSeeder, Plan, Progress, batches, dice
+from apps.common.ids import derived_id
 from apps.users.interface import Role
 from apps.users.models import User, fold
 
@@ -92,7 +93,7 @@ def _account(name: str, anchor: datetime, password: str) -> User:
     role, first_name, last_name = _ACCOUNTS[name]
     joined = anchor - _FIRST_JOINED
     return User(
-        id=demo_id(joined, f"account:{name}"),
+        id=derived_id(joined, f"account:{name}"),
         username=name,
         username_folded=name,
         email=_email(name),
@@ -113,7 +114,7 @@ def _customer(plan: Plan, anchor: datetime, index: int, password: str) -> User:
     username = _username(index)
     first_name, last_name = _names(index)
     return User(
-        id=demo_id(joined, f"customer:{index}"),
+        id=derived_id(joined, f"customer:{index}"),
         username=username,
         username_folded=username,
         email=_email(username),

@@ -8,6 +8,7 @@ from typing import Any
 import django_stubs_ext
 from celery.schedules import crontab
 from django.core.exceptions import ImproperlyConfigured
+from kombu import Exchange, Queue
 
 from apps.common.money import is_currency
 from config import databases, env, keys
@@ -109,7 +110,7 @@ PORT = env.integer("PORT", 8080, low=1, high=65535)
 
 # --- Stores --------------------------------------------------------------------------------------
 
-DATABASES, SERVICE_DATABASES = databases.from_environment(DATA_DIR)
+DATABASES, SERVICE_DATABASES, CATALOGUE_DATABASE = databases.from_environment(DATA_DIR)
 DATABASE_ROUTERS = ["config.databases.ServiceRouter"]
 
 REDIS_URL = env.url("REDIS_URL", ("redis", "rediss", "unix"))
@@ -120,7 +121,12 @@ if REDIS_URL:
             "LOCATION": REDIS_URL,
             "KEY_PREFIX": "cartwright",
             # The cache is an accelerator: when Redis is away, every answer comes from the database.
-            "OPTIONS": {"IGNORE_EXCEPTIONS": True, "SOCKET_CONNECT_TIMEOUT": 1, "SOCKET_TIMEOUT": 1},
+            "OPTIONS": {
+                "IGNORE_EXCEPTIONS": True,
+                "SOCKET_CONNECT_TIMEOUT": 1,
+                "SOCKET_TIMEOUT": 1,
+                "CONNECTION_POOL_CLASS": "apps.common.cache.CautiousPool",
+            },
         }
     }
     DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = True
@@ -146,6 +152,9 @@ WHITENOISE_USE_FINDERS = True
 MEDIA_URL = "/media/"
 MEDIA_ROOT = DATA_DIR / "media"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+# Where a file may be sent, which may be larger than any other request: pictures and lists of products.
+UPLOAD_PATHS = r"/api/v1/products/([^/]+/images|import)|/admin/products/product/.+"
+MAX_UPLOAD_BYTES = env.integer("MAX_UPLOAD_MB", 10, low=1, high=1024) * 1024 * 1024
 SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
 SESSION_COOKIE_HTTPONLY = True
@@ -263,6 +272,7 @@ EVENT_SUBSCRIBERS: dict[str, list[str]] = {
     "stock.changed": [],
     "stock.low": ["products.mail_staff"],
     "reservation.lost": ["orders.cancel_unfulfillable"],
+    "import.requested": ["products.run_import"],
     "order.created": ["users.log_activity", "orders.mail_customer"],
     "order.updated": ["users.log_activity"],
     "order.paid": ["products.settle_reservation", "users.log_activity", "orders.mail_customer"],
@@ -275,8 +285,9 @@ EVENT_SUBSCRIBERS: dict[str, list[str]] = {
     "refund.failed": ["users.log_activity"],
 }
 
-# They wait for other systems. Without a broker the relay runs them itself, so it lets all others go first.
-SLOW_SUBSCRIBERS = {"orders.mail_customer", "products.mail_staff"}
+# They wait for other systems, or have much to do. Without a broker the relay runs them itself, and lets all others go
+# first.
+SLOW_SUBSCRIBERS = {"orders.mail_customer", "products.mail_staff", "products.run_import"}
 
 BROKER_URL = env.url("BROKER_URL", ("redis", "rediss", "amqp", "amqps"))
 CELERY_BROKER_URL = BROKER_URL or "memory://localhost/"
@@ -285,22 +296,52 @@ CELERY_TASK_EAGER_PROPAGATES = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
-CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TASK_ACKS_ON_TIMEOUT = False
-CELERY_TASK_TIME_LIMIT = 120
-CELERY_TASK_SOFT_TIME_LIMIT = 90
-# Redis gives a message to another worker after this many seconds; it must exceed the time limit.
-CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 300} if BROKER_URL.startswith("redis") else {}
-CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_TIME_LIMIT = 60
+CELERY_TASK_SOFT_TIME_LIMIT = 45
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_CONSUMER = "apps.events.dead_letters.Consumer"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+# A task that has begun is finished when the broker goes away: half a mail could only be sent twice.
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+# Why these: docs/decisions/0010-brokers.md. A worker waits for its broker for ever; who publishes gives up at once.
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_CONNECTION_TIMEOUT = 2
+CELERY_BROKER_HEARTBEAT = 20
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
+CELERY_BROKER_TRANSPORT_OPTIONS = (
+    {
+        # What a worker had when it was killed goes to another after so many seconds: more than any task may take.
+        "visibility_timeout": 90,
+        "unacked_restore_throttle": 1,
+        "socket_connect_timeout": 2,
+        "socket_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+    }
+    if BROKER_URL.startswith("redis")
+    else {"confirm_publish": True}
+)
 # Shops that share a broker keep their queues apart by a prefix.
 QUEUE_PREFIX = env.text("QUEUE_PREFIX")
 CELERY_TASK_DEFAULT_QUEUE = f"{QUEUE_PREFIX}housekeeping"
+DEAD_LETTERS = f"{QUEUE_PREFIX}dead-letters"
+CELERY_TASK_QUEUES = [
+    Queue(
+        name,
+        Exchange(name),
+        routing_key=name,
+        queue_arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": DEAD_LETTERS},
+    )
+    for name in (*(f"{QUEUE_PREFIX}{service}" for service in databases.SERVICES), CELERY_TASK_DEFAULT_QUEUE)
+]
 CELERY_TASK_ROUTES = {f"{service}.*": {"queue": f"{QUEUE_PREFIX}{service}"} for service in databases.SERVICES}
 _SECONDS_BETWEEN = {
     "orders.expire_orders": 15,
     "orders.settle_open_orders": 10,
     "products.release_orphaned_reservations": 60,
+    "products.announce_products": 10,
     "events.retry_failed_deliveries": 10,
     "events.confirm_deliveries": 60,
 }
@@ -311,6 +352,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         for task, seconds in _SECONDS_BETWEEN.items()
     },
     "clean-events": {"task": "events.clean", "schedule": crontab(hour=3, minute=10)},
+    "clean-imports": {"task": "products.clean_imports", "schedule": crontab(hour=3, minute=25)},
     "clean-idempotency-keys": {"task": "common.clean_idempotency_keys", "schedule": crontab(minute=20)},
     "clean-sessions": {"task": "users.clean_sessions", "schedule": crontab(hour=3, minute=40)},
 }

@@ -35,14 +35,16 @@ from apps.products.api.serializers import (
     StockMovementSchema,
 )
 from apps.products.interface import NewProduct, Product, ProductChange
-from apps.products.search import Hits
+from apps.products.search.hits import Hits
 from apps.products.selection import Facets, Filters, count_facets, select_products
-from apps.products.services.catalogue import to_products
+from apps.products.services.announcing import to_products
 from apps.products.services.categories import to_category
 from config import services
 
 # What PUT gives to the fields that it does not name. SKU, currency and activity stay: they are not a form's to forget.
 _PUT_DEFAULTS: dict[str, Any] = {"description": "", "category": "", "tags": (), "attributes": {}}
+# Ids are in the order of creation; they also keep rows that are equal otherwise in one order.
+_COLUMNS = {"created_at": "id", "-created_at": "-id", "name": "name_key", "-name": "-name_key"}
 _PAGE = [OpenApiParameter("page", int), OpenApiParameter("page_size", int, description="20 by default, at most 100.")]
 
 
@@ -70,8 +72,7 @@ class ProductsView(GenericAPIView[models.Product]):
     def get(self, request: Request) -> Response:
         query = ListInput.read(request)
         ordering = query.pop("ordering", "-created_at")
-        # Ids are in the order of creation; they also keep rows that are equal otherwise in one order.
-        by = ["-id" if ordering == "-created_at" else ordering, "-id" if ordering[0] == "-" else "id"]
+        by = [_COLUMNS.get(ordering, ordering), "-id" if ordering[0] == "-" else "id"]
         products = select_products(_filters(query, request)).order_by(*by).select_related("category")
         return self.get_paginated_response(
             [product_body(product, request) for product in to_products(self.paginate_queryset(products) or [])]

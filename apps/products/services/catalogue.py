@@ -1,23 +1,21 @@
 """The catalogue: product documents, changed by conditional updates on their revision."""
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError
-from django.utils import timezone
 
 from apps.common.databases import atomic
 from apps.common.errors import DomainError, Problem
-from apps.common.ids import readable
-from apps.common.money import fits, places_of, quantize
-from apps.events.outbox import publish
-from apps.products import search
-from apps.products.events import CREATED, DELETED, UPDATED, product_fact
+from apps.common.ids import new_id, readable
+from apps.common.money import fits, places_of
+from apps.products import documents
+from apps.products.clock import now
 from apps.products.interface import (
     CategoryNotFound,
-    Image,
     InvalidPrice,
     NewProduct,
     Product,
@@ -27,12 +25,14 @@ from apps.products.interface import (
     StaleProduct,
 )
 from apps.products.models import Product as ProductRow
+from apps.products.search import words
+from apps.products.services.announcing import announce, announce_pending, settle, to_product, to_products
 from apps.products.services.categories import fold, resolve_category, violates
 from apps.products.services.inventory import add_level
-from apps.products.services.levels import levels_of
 
 _EDITABLE = (
-    "name", "description", "price", "currency", "category_id", "sku", "sku_folded", "tags", "attributes", "active"
+    "name", "description", "price", "currency", "category_id", "group", "sku", "sku_folded", "tags", "attributes",
+    "images", "active", "deleted_at",
 )  # fmt: skip
 
 
@@ -43,44 +43,28 @@ class Catalogue:
         try:
             with atomic("products"):
                 row = _new_row(new)
-                row.save(force_insert=True)
                 add_level(row.id, new.stock, reason="first stock", actor_id=actor_id)
-                search.write_entries([row])
-                product = _to_product(row, stock=new.stock)
-                publish("products", product_fact(CREATED, product))
+                _put_into(row, new.category)
+                words.index(row)
+                product = to_product(row, stock=new.stock)
+                announce(row, product)
+                # Last: a document store does not roll back with the rest.
+                row.save(force_insert=True)
         except IntegrityError as error:
             if not new.sku and violates(error, "sku_folded"):
                 return self.create_product(new=new, actor_id=actor_id)
             raise _refusal(error) from error
+        settle(row)
         return product
 
     def update_product(self, *, product_id: UUID, change: ProductChange, if_revision: int | None = None) -> Product:
-        try:
-            with atomic("products"):
-                row = _live(product_id, if_revision)
-                before = _columns(row)
-                _apply(change, row)
-                if _columns(row) == before:
-                    return to_products([row])[0]
-                _advance(row, **_columns(row))
-                search.write_entries([row])
-                product = to_products([row])[0]
-                publish("products", product_fact(UPDATED, product))
-        except _Overtaken:
-            return self.update_product(product_id=product_id, change=change, if_revision=if_revision)
-        except IntegrityError as error:
-            raise _refusal(error) from error
-        return product
+        return edit_product(product_id, partial(_apply, change), if_revision)
 
     def delete_product(self, *, product_id: UUID, if_revision: int | None = None) -> None:
-        try:
-            with atomic("products"):
-                row = _live(product_id, if_revision)
-                _advance(row, deleted_at=timezone.now())
-                search.remove_entry(product_id)
-                publish("products", product_fact(DELETED, to_products([row])[0]))
-        except _Overtaken:
-            self.delete_product(product_id=product_id, if_revision=if_revision)
+        edit_product(product_id, _delete, if_revision)
+
+    def announce_products(self) -> int:
+        return announce_pending()
 
     def get_product(self, *, product_id: UUID, include_inactive: bool = False) -> Product:
         row = _live(product_id)
@@ -93,39 +77,68 @@ class Catalogue:
         return to_products(rows.select_related("category"))
 
 
-def to_products(rows: Iterable[ProductRow]) -> list[Product]:
-    """The products with their stock: one query more, however many rows. Read rows with `select_related("category")`."""
-    found = list(rows)
-    levels = levels_of([row.id for row in found])
-    return [_to_product(row, stock=levels[row.id].available if row.id in levels else 0) for row in found]
+def edit_product(product_id: UUID, edit: Callable[[ProductRow], None], if_revision: int | None = None) -> Product:
+    """Change a product's row by `edit`, which may be called again when somebody else was faster; tells of the change.
+
+    Raises:
+        ProductNotFound: unknown or deleted.
+        StaleProduct: the product is no longer at `if_revision`.
+        SkuTaken, CategoryNotFound: the database refused the row.
+    """
+    while True:
+        try:
+            with atomic("products"):
+                row = _live(product_id, if_revision)
+                if row.unannounced:
+                    raise _Unannounced  # noqa: TRY301 - it must be out before the next, in a transaction of its own
+                before = _columns(row)
+                edit(row)
+                if _columns(row) == before:
+                    return to_products([row])[0]
+                product = _advance(row)
+            settle(row)
+            return product  # noqa: TRY300 - what follows is for those who must try again
+        except _Overtaken:
+            continue
+        except _Unannounced:
+            announce_pending(product_id=product_id)
+        except IntegrityError as error:
+            raise _refusal(error) from error
 
 
 class _Overtaken(Exception):
     """Somebody else changed the row between our reading and our writing: look again."""
 
 
+class _Unannounced(Exception):
+    """The event of the row's revision may not be out yet."""
+
+
 def _new_row(new: NewProduct) -> ProductRow:
-    """The row of a new product; its category may be made."""
+    """The row of a new product, in no category yet."""
     sku = new.sku or _make_sku(new.name)
     row = ProductRow(
+        id=new_id(),
         name=new.name,
         description=new.description,
         price=new.price,
         currency=new.currency or settings.CURRENCY,
-        category=resolve_category(new.category) if new.category else None,
+        group=new.group,
         sku=sku,
         sku_folded=fold(sku),
         tags=_once(new.tags),
         attributes=dict(new.attributes),
         active=new.active,
+        unannounced=documents.are_apart(),
     )
-    _check_price(row)
+    row.updated_at = row.created_at
+    check_price(row)
     return row
 
 
 def _apply(change: ProductChange, row: ProductRow) -> None:
     """Change the row in memory; an unknown category is made."""
-    for name in ("name", "description", "price", "currency", "sku", "active"):
+    for name in ("name", "description", "price", "currency", "group", "sku", "active"):
         value = getattr(change, name)
         if value is not None:
             setattr(row, name, value)
@@ -134,26 +147,48 @@ def _apply(change: ProductChange, row: ProductRow) -> None:
         row.tags = _once(change.tags)
     if change.attributes is not None:
         row.attributes = dict(change.attributes)
+    check_price(row)
     if change.category is not None:
-        row.category = resolve_category(change.category, current=row.category) if change.category else None
-    _check_price(row)
+        _put_into(row, change.category)
+
+
+def _put_into(row: ProductRow, category: str | None) -> None:
+    """Put the row into the category that is meant; an unknown one is made, so let this come last."""
+    taken = ProductRow.objects.filter(sku_folded=row.sku_folded).exclude(pk=row.pk)
+    if category and documents.are_apart() and taken.exists():
+        # The document store would refuse the row when it has the new category already.
+        raise _sku_taken()
+    row.category = resolve_category(category, current=row.category) if category else None
+
+
+def _sku_taken() -> SkuTaken:
+    return SkuTaken(Problem("Another product has this SKU.", attr="sku"))
+
+
+def _delete(row: ProductRow) -> None:
+    row.deleted_at, row.active = now(), False
 
 
 def _columns(row: ProductRow) -> dict[str, object]:
     return {name: getattr(row, name) for name in _EDITABLE}
 
 
-def _advance(row: ProductRow, **columns: object) -> None:
-    """Write columns if the row is still at the revision at which it was read.
+def _advance(row: ProductRow) -> Product:
+    """Write the row's next revision, with its event, if it is still at the one at which it was read.
 
     Raises:
         _Overtaken: it is not.
     """
-    now = timezone.now()
     current = ProductRow.objects.filter(pk=row.pk, revision=row.revision, deleted_at=None)
-    if not current.update(**columns, revision=row.revision + 1, updated_at=now):
+    row.revision, row.updated_at, row.unannounced = row.revision + 1, now(), documents.are_apart()
+    words.index(row)
+    product = to_products([row])[0]
+    announce(row, product)
+    # Last: a document store does not roll back with the rest.
+    written = (*_EDITABLE, *words.FIELDS, "revision", "updated_at", "unannounced")
+    if not current.update(**{name: getattr(row, name) for name in written}):
         raise _Overtaken
-    row.revision, row.updated_at = row.revision + 1, now
+    return product
 
 
 def _live(product_id: UUID, if_revision: int | None = None) -> ProductRow:
@@ -165,7 +200,11 @@ def _live(product_id: UUID, if_revision: int | None = None) -> ProductRow:
     return row
 
 
-def _check_price(row: ProductRow) -> None:
+def check_price(row: ProductRow) -> None:
+    """
+    Raises:
+        InvalidPrice: negative, or with more places than its currency.
+    """
     if row.price < 0:
         raise InvalidPrice(Problem("A price is not negative.", attr="price"))
     if not fits(row.price, row.currency):
@@ -175,7 +214,7 @@ def _check_price(row: ProductRow) -> None:
 
 def _make_sku(name: str) -> str:
     """A few letters of the name to recognise it by, and 40 random bits."""
-    letters = "".join(character for character in "".join(search.normalise(name)) if character.isascii())
+    letters = "".join(character for character in "".join(words.normalise(name)) if character.isascii())
     return f"{letters[:4].upper() or 'SKU'}-{readable(secrets.randbits(40), 8)}"
 
 
@@ -185,26 +224,5 @@ def _once(tags: Sequence[str]) -> list[str]:
 
 def _refusal(error: IntegrityError) -> DomainError:
     if violates(error, "sku_folded"):
-        return SkuTaken(Problem("Another product has this SKU.", attr="sku"))
+        return _sku_taken()
     return CategoryNotFound(Problem("The category was deleted just now.", attr="category"))
-
-
-def _to_product(row: ProductRow, *, stock: int) -> Product:
-    return Product(
-        id=row.id,
-        name=row.name,
-        description=row.description,
-        price=quantize(row.price, row.currency),
-        currency=row.currency,
-        category=row.category.name if row.category else None,
-        category_id=row.category_id,
-        stock=stock,
-        sku=row.sku,
-        images=[Image(id=UUID(image["id"]), url=image["url"], alt=image["alt"]) for image in row.images],
-        tags=row.tags,
-        attributes=row.attributes,
-        active=row.active,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        revision=row.revision,
-    )

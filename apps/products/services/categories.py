@@ -1,24 +1,25 @@
 """The category tree.
 
 A category's `path` holds the ids of its ancestors and its own, so that a subtree is one prefix and a move is one
-statement. Whoever moves a category first locks the whole tree: of two simultaneous moves that would make a circle, the
-second sees the first. Whoever adds below a category locks that category, so that it cannot move meanwhile.
+statement. Whoever changes the tree locks it first, all of it, by one row beside the inventory: of two simultaneous
+moves that would make a circle, the second sees the first, also where the documents' own store has no locks.
 """
 
 import unicodedata
+from collections.abc import Iterable
 from itertools import chain, count
 from uuid import UUID
 
 from django.db import IntegrityError
 from django.db.models import F, Max, Q, QuerySet, Value
 from django.db.models.functions import Concat, Length, Substr
-from django.utils import timezone
 from django.utils.text import slugify
 
 from apps.common.databases import atomic
 from apps.common.errors import Problem
 from apps.common.ids import new_id
-from apps.products import search
+from apps.products import documents
+from apps.products.clock import now
 from apps.products.interface import (
     AmbiguousCategory,
     Category,
@@ -30,6 +31,8 @@ from apps.products.interface import (
 )
 from apps.products.models import Category as CategoryRow
 from apps.products.models import Product as ProductRow
+from apps.products.models import TreeLock
+from apps.products.services.announcing import announce_pending
 
 MAX_DEPTH = 10
 _STEP = len(f"{UUID(int=0)}/")
@@ -44,7 +47,8 @@ class Categories:
 
     def create_category(self, *, name: str, slug: str | None = None, parent_id: UUID | None = None) -> Category:
         with atomic("products"):
-            parent = _lock_parent(parent_id)
+            lock_tree()
+            parent = _parent(parent_id)
             if parent and _depth(parent.path) >= MAX_DEPTH:
                 raise _too_deep()
             return to_category(_insert(name=name, slug=slug, parent=parent))
@@ -60,25 +64,29 @@ class Categories:
     ) -> Category:
         try:
             with atomic("products"):
-                if move:
-                    _lock_tree()
-                row = _get(category_id, lock=True)
+                lock_tree()
+                row = _get(category_id)
                 renamed = name is not None and name != row.name
                 row.name, row.slug = name or row.name, slug or row.slug
                 row.name_folded = fold(row.name)
                 if move and parent_id != row.parent_id:
-                    _move(row, _lock_parent(parent_id))
-                row.save(update_fields=["name", "name_folded", "slug", "parent", "updated_at"])
+                    _move(row, _parent(parent_id))
+                row.sibling_key, row.updated_at = _sibling_key(row), now()
+                row.save(update_fields=["name", "name_folded", "sibling_key", "slug", "parent", "updated_at"])
                 if renamed:
-                    _rename_in_products(row)
+                    _mark_products(row)
         except IntegrityError as error:
             raise _exists(error) from error
+        if renamed:
+            # The first ones at once; a periodic task sees to the rest.
+            announce_pending(category_id=row.pk)
         return to_category(row)
 
     def delete_category(self, *, category_id: UUID) -> None:
         try:
             with atomic("products"):
-                row = _get(category_id, lock=True)
+                lock_tree()
+                row = _get(category_id)
                 if row.children.exists() or ProductRow.objects.filter(category=row, deleted_at=None).exists():
                     raise CategoryInUse("The category still has products or categories below it.")
                 ProductRow.objects.filter(category=row).update(category=None)
@@ -94,28 +102,46 @@ def resolve_category(reference: str, *, current: CategoryRow | None = None) -> C
         CategoryNotFound: the id is unknown.
         AmbiguousCategory: several categories have that name, and `current` is not one of them.
     """
-    found = list(find_categories(reference))
-    meant = found
-    if len(found) > 1:
-        meant = [row for row in found if row.slug == reference.strip()] or [row for row in found if row == current]
+    if documents.are_apart():
+        # No foreign key there keeps the category from being deleted before the product is written.
+        lock_tree()
+    chosen = choose_category(find_categories(reference), reference, current=current)
+    if chosen:
+        return chosen
+    lock_tree()
+    # Somebody else may have made it meanwhile.
+    made = CategoryRow.objects.filter(name_folded=fold(reference), parent=None).first()
+    return made or _insert(name=reference.strip(), slug=None, parent=None)
+
+
+def choose_category(
+    found: Iterable[CategoryRow], reference: str, *, current: CategoryRow | None = None
+) -> CategoryRow | None:
+    """The one of these categories that the reference means; None when it is a name that none of them has.
+
+    Raises:
+        CategoryNotFound, AmbiguousCategory: as for `resolve_category`.
+    """
+    key, slug, name = as_id(reference), reference.strip(), fold(reference)
+    fitting = [row for row in found if (row.pk == key if key else slug == row.slug or name == row.name_folded)]
+    meant = fitting
+    if len(fitting) > 1:
+        meant = [row for row in fitting if row.slug == slug] or [row for row in fitting if row == current]
     if meant:
         return meant[0]
-    if found:
+    if fitting:
         raise AmbiguousCategory(Problem("Several categories have that name: use an id or a slug.", attr="category"))
-    if as_id(reference):
+    if key:
         raise CategoryNotFound(Problem("There is no category with that id.", attr="category"))
-    try:
-        return _insert(name=reference.strip(), slug=None, parent=None)
-    except CategoryExists:
-        # Somebody else made it at the same time.
-        return CategoryRow.objects.get(name_folded=fold(reference), parent=None)
+    return None
 
 
-def find_categories(reference: str) -> QuerySet[CategoryRow]:
-    """The categories with that id, or with that slug or name."""
-    key = as_id(reference)
-    meant = Q(pk=key) if key else Q(slug=reference.strip()) | Q(name_folded=fold(reference))
-    return CategoryRow.objects.filter(meant)
+def find_categories(*references: str) -> QuerySet[CategoryRow]:
+    """The categories with these ids, or with these slugs or names."""
+    keys = [key for key in map(as_id, references) if key]
+    texts = [text for text in references if not as_id(text)]
+    meant = Q(slug__in=[text.strip() for text in texts]) | Q(name_folded__in=[fold(text) for text in texts])
+    return CategoryRow.objects.filter(Q(pk__in=keys) | meant)
 
 
 def as_id(reference: str) -> UUID | None:
@@ -144,25 +170,41 @@ def to_category(row: CategoryRow) -> Category:
     )
 
 
+def ancestors_of(path: str) -> list[UUID]:
+    """The ids that a category's path is made of: those above it, and its own."""
+    return [UUID(step) for step in path.strip("/").split("/")]
+
+
 def violates(error: IntegrityError, column: str) -> bool:
     """Whether the column's unique constraint was violated. (PostgreSQL's message holds values: it proves nothing.)"""
-    diagnosis = getattr(error.__cause__, "diag", None)
-    return column in (diagnosis.constraint_name or "" if diagnosis else str(error))
+    if diagnosis := getattr(error.__cause__, "diag", None):
+        return column in (diagnosis.constraint_name or "")
+    if details := getattr(error.__cause__, "details", None):
+        # MongoDB's: of one document, or of the first of several.
+        return column in (details.get("writeErrors") or [details])[0].get("keyPattern", {})
+    return column in str(error)
+
+
+def lock_tree() -> None:
+    """Hold the tree until the transaction ends. Changes of it are rare."""
+    TreeLock.objects.select_for_update().get_or_create(pk=1)
 
 
 def _insert(*, name: str, slug: str | None, parent: CategoryRow | None) -> CategoryRow:
-    """Write a category in the caller's transaction; a slug that is made anew gives way to one that is taken."""
-    while True:
-        row = CategoryRow(id=new_id(), name=name, name_folded=fold(name), slug=slug or _free_slug(name), parent=parent)
-        row.path = f"{parent.path if parent else '/'}{row.id}/"
-        try:
-            with atomic("products"):
-                row.save(force_insert=True)
-        except IntegrityError as error:
-            if slug or not violates(error, "slug"):
-                raise _exists(error) from error
-        else:
-            return row
+    """Write a category in the caller's transaction, which holds the tree."""
+    row = CategoryRow(id=new_id(), name=name, name_folded=fold(name), slug=slug or _free_slug(name), parent=parent)
+    row.path = f"{parent.path if parent else '/'}{row.id}/"
+    row.sibling_key = _sibling_key(row)
+    try:
+        with atomic("products"):
+            row.save(force_insert=True)
+    except IntegrityError as error:
+        raise _exists(error) from error
+    return row
+
+
+def _sibling_key(row: CategoryRow) -> str:
+    return f"{row.parent_id or ''}/{row.name_folded}"
 
 
 def _free_slug(name: str) -> str:
@@ -185,33 +227,26 @@ def _move(row: CategoryRow, parent: CategoryRow | None) -> None:
     row.parent = parent
 
 
-def _rename_in_products(row: CategoryRow) -> None:
-    """Products show the name of their category: they are found by it, and their ETags change with it."""
+def _mark_products(row: CategoryRow) -> None:
+    """Products show the name of their category: their ETags change with it, and their events are to follow."""
     products = ProductRow.objects.filter(category=row, deleted_at=None)
-    products.update(revision=F("revision") + 1, updated_at=timezone.now())
-    search.write_entries(products.select_related("category"))
+    products.update(revision=F("revision") + 1, updated_at=now(), unannounced=True)
 
 
-def _get(category_id: UUID, *, lock: bool = False) -> CategoryRow:
-    rows = CategoryRow.objects.select_for_update() if lock else CategoryRow.objects.all()
-    row = rows.filter(pk=category_id).first()
+def _get(category_id: UUID) -> CategoryRow:
+    row = CategoryRow.objects.filter(pk=category_id).first()
     if row is None:
         raise CategoryNotFound("There is no such category.")
     return row
 
 
-def _lock_parent(parent_id: UUID | None) -> CategoryRow | None:
+def _parent(parent_id: UUID | None) -> CategoryRow | None:
     if parent_id is None:
         return None
-    row = CategoryRow.objects.select_for_update().filter(pk=parent_id).first()
+    row = CategoryRow.objects.filter(pk=parent_id).first()
     if row is None:
         raise CategoryNotFound(Problem("There is no such parent category.", attr="parent_id"))
     return row
-
-
-def _lock_tree() -> None:
-    """Hold every category until the transaction ends, in one order for everybody. Moves are rare, trees are small."""
-    list(CategoryRow.objects.select_for_update().order_by("pk").values_list("pk"))
 
 
 def _depth(path: str) -> int:

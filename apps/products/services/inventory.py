@@ -59,12 +59,7 @@ class Inventory:
         with atomic("products"):
             row, _ = LevelRow.objects.select_for_update().get_or_create(product_id=product_id)
             change = delta if delta is not None else (on_hand or 0) - row.on_hand
-            if row.on_hand + change > MAX_STOCK:
-                raise StockLimit(f"At most {MAX_STOCK} units of a product can be on hand.")
-            if row.on_hand + change < row.reserved:
-                raise StockBelowReserved(
-                    f"{row.reserved} units are reserved for orders; {row.on_hand + change} on hand would not be enough."
-                )
+            check_on_hand(row.on_hand + change, reserved=row.reserved)
             if not change:
                 return StockLevel(product_id=product_id, on_hand=row.on_hand, reserved=row.reserved)
             shifted = shift_levels({product_id: Shift(on_hand=change)})
@@ -184,6 +179,18 @@ def add_level(product_id: UUID, quantity: int, *, reason: str, actor_id: UUID | 
         StockMovement.objects.create(
             product_id=product_id, delta=quantity, kind=MovementKind.ADJUSTMENT, reason=reason, actor_id=actor_id
         )
+
+
+def check_on_hand(on_hand: int, *, reserved: int) -> None:
+    """
+    Raises:
+        StockLimit: too many units.
+        StockBelowReserved: fewer than are promised to orders.
+    """
+    if on_hand > MAX_STOCK:
+        raise StockLimit(f"At most {MAX_STOCK} units of a product can be on hand.")
+    if on_hand < reserved:
+        raise StockBelowReserved(f"{reserved} units are reserved for orders; {on_hand} on hand would not be enough.")
 
 
 def _check_sold(product_id: UUID) -> None:

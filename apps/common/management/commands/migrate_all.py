@@ -5,7 +5,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connections
 from django.db.migrations.executor import MigrationExecutor
 
-from apps.common.databases import all_aliases
+from apps.common.databases import every_alias
 
 
 class Command(BaseCommand):
@@ -13,10 +13,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: object, **options: object) -> None:
         try:
-            applied = sum(_migrate(alias) for alias in all_aliases())
+            applied = sum(_migrate(alias) for alias in every_alias())
         except OperationalError as error:
             raise CommandError(f"A database cannot be used: {' '.join(str(error).split())}") from error
-        count = len(all_aliases())
+        count = len(every_alias())
         databases = "1 database" if count == 1 else f"{count} databases"
         self.stdout.write(f"{databases} up to date, {applied} migrations applied")
 

@@ -1,0 +1,14 @@
+"""Indexes that each database makes in its own way (`apps/products/indexes.py`)."""
+
+from django.db import migrations
+
+from apps.products.indexes import install
+
+
+def make(apps, schema_editor):
+    install(schema_editor.connection)
+
+
+class Migration(migrations.Migration):
+    dependencies = [("products", "0001_initial")]
+    operations = [migrations.RunPython(make, migrations.RunPython.noop)]

@@ -1,0 +1,123 @@
+"""The events of products, and what else must follow a change of a document.
+
+Where documents are in the inventory's database, all of it commits together. A document store cannot share that
+transaction: there a change sets the document's flag in the same write, the event follows, and the flag falls if the
+revision is still that one. Whatever a process that died has left flagged, a periodic task announces.
+"""
+
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from apps.common.databases import atomic
+from apps.common.money import quantize
+from apps.events.outbox import publish
+from apps.products import documents
+from apps.products.events import CREATED, DELETED, UPDATED, product_fact
+from apps.products.interface import Image, Product
+from apps.products.models import Product as ProductRow
+from apps.products.models import StockLevel as LevelRow
+from apps.products.search import words
+from apps.products.services.levels import levels_of
+
+_BATCH = 100
+
+
+def announce(row: ProductRow, product: Product) -> None:
+    """Publish what has become of the product, in the transaction of its change; then call `settle`."""
+    publish("products", product_fact(_kind(row), product))
+
+
+def settle(row: ProductRow) -> None:
+    """Take the flag off a row whose event has committed."""
+    if documents.are_apart():
+        _take_flags_off([row])
+
+
+def announce_pending(*, category_id: UUID | None = None, product_id: UUID | None = None) -> int:
+    """Announce a batch of products whose event may not be out: of that category, that one, or any. Returns how many."""
+    pending = ProductRow.objects.filter(unannounced=True).select_related("category").order_by("pk")
+    if category_id is not None:
+        pending = pending.filter(category=category_id)
+    if product_id is not None:
+        pending = pending.filter(pk=product_id)
+    with atomic("products"):
+        rows = list(_lock(pending)[:_BATCH])
+        _open_levels(rows)
+        for row in rows:
+            words.index(row)
+        publish(
+            "products",
+            *(product_fact(_kind(row), product) for row, product in zip(rows, to_products(rows), strict=True)),
+        )
+        if not documents.are_apart():
+            _take_flags_off(rows)
+    if documents.are_apart():
+        _take_flags_off(rows)
+    return len(rows)
+
+
+def to_products(rows: Iterable[ProductRow]) -> list[Product]:
+    """The products with their stock: one query more, however many rows. Read rows with `select_related("category")`."""
+    found = list(rows)
+    levels = levels_of([row.id for row in found])
+    return [to_product(row, stock=levels[row.id].available if row.id in levels else 0) for row in found]
+
+
+def to_product(row: ProductRow, *, stock: int) -> Product:
+    """The product as others see it."""
+    return Product(
+        id=row.id,
+        name=row.name,
+        description=row.description,
+        price=quantize(row.price, row.currency),
+        currency=row.currency,
+        category=row.category.name if row.category else None,
+        category_id=row.category_id,
+        group=row.group,
+        stock=stock,
+        sku=row.sku,
+        images=[Image(id=UUID(image["id"]), url=image["url"], alt=image["alt"]) for image in row.images],
+        tags=row.tags,
+        attributes=row.attributes,
+        active=row.active,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        revision=row.revision,
+    )
+
+
+def _kind(row: ProductRow) -> str:
+    if row.deleted_at is not None:
+        return DELETED
+    return CREATED if row.revision == 1 else UPDATED
+
+
+def _lock(rows: QuerySet[ProductRow]) -> QuerySet[ProductRow]:
+    return rows if documents.are_apart() else rows.select_for_update(of=("self",))
+
+
+def _open_levels(rows: Sequence[ProductRow]) -> None:
+    """A process that died may have written a document, and not yet its stock."""
+    missing = {row.pk for row in rows} - set(levels_of([row.pk for row in rows]))
+    LevelRow.objects.bulk_create((LevelRow(product_id=key) for key in missing), ignore_conflicts=True)
+
+
+def _take_flags_off(rows: Sequence[ProductRow]) -> None:
+    """Unless a product has changed again."""
+    for row in rows:
+        row.unannounced = False
+    if not documents.are_apart():
+        ProductRow.objects.bulk_update(rows, ["unannounced", *words.FIELDS])
+        return
+    documents.write(
+        ProductRow,
+        (
+            (
+                {"_id": documents.key_of(row.pk), "revision": row.revision},
+                {"unannounced": False, **documents.fields(row, words.FIELDS)},
+            )
+            for row in rows
+        ),
+    )
