@@ -54,3 +54,14 @@ def sends(count: int, on_mongodb: int | None = None) -> Iterator[None]:
         yield
     wanted = on_mongodb if documents.are_apart() and on_mongodb is not None else count
     assert len(sent) == wanted, "\n".join(statement.strip()[:200] for statement in sent)
+
+
+def everything_stored() -> dict[tuple[str, str], list[str]]:
+    """Every row of every table."""
+    stored = {}
+    for alias in all_aliases():
+        with connections[alias].cursor() as cursor:
+            for table in connections[alias].introspection.table_names(cursor):
+                cursor.execute(f'SELECT * FROM "{table}"')
+                stored[alias, table] = sorted(map(repr, cursor.fetchall()))
+    return stored

@@ -25,3 +25,8 @@ def derived_id(at: datetime, key: str, counter: int = 0) -> UUID:
     milliseconds = int(at.timestamp() * 1000)
     noise = int.from_bytes(blake2b(key.encode(), digest_size=8).digest()) >> 2
     return UUID(int=(milliseconds << 80) | (7 << 76) | (counter << 64) | (2 << 62) | noise)
+
+
+def earliest_id(at: datetime) -> UUID:
+    """The smallest UUIDv7 of that moment: ids made from then on are not below it."""
+    return UUID(int=(int(at.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62))

@@ -15,17 +15,17 @@ class WordsField(models.TextField):  # type: ignore[type-arg] # generic in the s
             return value.split()
         return super().get_db_prep_value(value, connection, prepared)
 
-    def from_db_value(self, value: Any, expression: object, connection: BaseDatabaseWrapper) -> Any:  # noqa: ANN401 - as in Django
+    def from_db_value(self, value: Any, expression: object, connection: BaseDatabaseWrapper) -> Any:  # noqa: ANN401, ARG002 - as in Django
         return " ".join(value) if isinstance(value, list) else value
 
 
 class _Word(models.Lookup[Any]):
     """A condition on a word of a `WordsField`; the relational databases have full-text indexes instead."""
 
-    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
+    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:  # noqa: ARG002 - as in Django
         raise NotSupportedError("Words are looked up by the full-text index.")
 
-    def as_mql(self, compiler: Any, connection: BaseDatabaseWrapper, *, as_expr: bool = False) -> dict[str, Any]:  # noqa: ANN401 - the backend has no types
+    def as_mql(self, compiler: Any, connection: BaseDatabaseWrapper, *, as_expr: bool = False) -> dict[str, Any]:  # noqa: ANN401, ARG002 - the backend has no types
         return {self.lhs.as_mql(compiler, connection): self.condition()}
 
     def condition(self) -> Any:  # noqa: ANN401 - a value or an operator

@@ -46,7 +46,7 @@ _SQLITE = (
     """,
 )
 # A column that Django does not know of and PostgreSQL keeps by itself. The texts become a tsvector as they are, each
-# token with a position (a weight needs one), instead of going through PostgreSQL's parser, which would divide them anew.
+# token with a position (a weight needs one): PostgreSQL's own parser would divide them anew.
 _POSTGRESQL = (
     # Names are ordered as everywhere else, whatever the database's language is.
     """

@@ -10,8 +10,9 @@ from uuid import UUID
 
 from apps.common.errors import Conflict, InvalidInput, NotFound, StaleVersion, Unavailable
 
-# A free attribute of a product, such as {"colour": "red", "watts": 60}.
-Attributes = Mapping[str, str | int | float | bool | None]
+# Free attributes of a product, such as {"colour": "red", "watts": 60}.
+AttributeValue = str | int | float | bool | None
+Attributes = Mapping[str, AttributeValue]
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Category:
 
 @dataclass(frozen=True)
 class Product:
-    """What is for sale. `stock` is what can be sold now: on hand less reserved. Variants of one thing share a `group`."""
+    """What is for sale. `stock` is what can be sold now: on hand less reserved. Variants share a `group`."""
 
     id: UUID
     name: str
@@ -82,7 +83,12 @@ class Product:
     @property
     def etag(self) -> str:
         """The version of the whole representation, stock included (RFC 9110, section 8.8.3)."""
-        return f'"{self.revision}-{self.stock}"'
+        return etag_of(self.revision, self.stock)
+
+
+def etag_of(revision: int, stock: int) -> str:
+    """The entity tag of a product at that revision, with that stock."""
+    return f'"{revision}-{stock}"'
 
 
 @dataclass(frozen=True)

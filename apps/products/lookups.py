@@ -21,7 +21,7 @@ class _JsonLookup(models.Lookup[Any]):
         condition, more = self.on_postgresql() if connection.vendor == "postgresql" else self.on_sqlite()
         return condition.format(column=column), [*params, *more]
 
-    def as_mql(self, compiler: Any, connection: BaseDatabaseWrapper, *, as_expr: bool = False) -> dict[str, Any]:  # noqa: ANN401 - the backend has no types
+    def as_mql(self, compiler: Any, connection: BaseDatabaseWrapper, *, as_expr: bool = False) -> dict[str, Any]:  # noqa: ANN401, ARG002 - the backend has no types
         return self.on_mongodb(self.lhs.as_mql(compiler, connection))
 
     def on_postgresql(self) -> _Sql:

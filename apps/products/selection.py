@@ -9,8 +9,10 @@ from uuid import UUID
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 
 from apps.products import documents, lookups
+from apps.products.interface import Attributes, AttributeValue
 from apps.products.models import Category, Product, StockLevel
-from apps.products.services.categories import ancestors_of, find_categories
+from apps.products.search.hits import Hits
+from apps.products.services.categories import ancestors_of, find_categories, fold
 
 MAX_FACETS = 20
 # Where one price band ends and the next begins; the last has no end.
@@ -65,6 +67,15 @@ class Facets:
     price_bands: Sequence[PriceBand]
 
 
+@dataclass(frozen=True)
+class Suggestion:
+    """What somebody who has typed a few letters may mean. `type` is `product` or `category`."""
+
+    type: str
+    id: UUID
+    text: str
+
+
 def select_products(filters: Filters) -> QuerySet[Product]:
     """The products that pass the filters, in no order. A category costs two queries; an unknown one leaves nothing."""
     # What is deleted is inactive.
@@ -92,6 +103,31 @@ def count_facets(products: QuerySet[Product]) -> Facets:
     return Facets(
         categories=_count_categories(products), tags=_count_tags(products), price_bands=_count_prices(products)
     )
+
+
+def suggest(text: str, limit: int) -> list[Suggestion]:
+    """Categories whose name begins so, then products with these words in their name; in three queries."""
+    start = fold(text)
+    if not start:
+        return []
+    named = Category.objects.filter(name_folded__startswith=start).order_by("name_folded", "id")[:limit]
+    found = [Suggestion("category", row.pk, row.name) for row in named]
+    hits = Hits(text, select_products(Filters()), only_titles=True)
+    keys = hits[0 : limit - len(found)] if len(found) < limit else []
+    names = dict(Product.objects.filter(pk__in=keys).order_by().values_list("pk", "name"))
+    return found + [Suggestion("product", key, names[key]) for key in keys if key in names]
+
+
+def variants_of(group: str) -> QuerySet[Product]:
+    """The products for sale that share the group, in the order in which they were made."""
+    return Product.objects.filter(group=group, active=True).order_by("id")
+
+
+def differences(variants: Sequence[Attributes]) -> dict[str, list[AttributeValue]]:
+    """The attributes that differ between variants, each with its values in the order of their first appearance."""
+    names = dict.fromkeys(name for attributes in variants for name in attributes)
+    values = {name: list(dict.fromkeys(each.get(name) for each in variants)) for name in names}
+    return {name: found for name, found in values.items() if len(found) > 1}
 
 
 def _subtrees(category: str) -> list[UUID]:

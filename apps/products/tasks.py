@@ -9,7 +9,9 @@ from django.core.mail import send_mail
 from apps.events.consumer import subscriber
 from apps.events.envelope import Event
 from apps.orders.events import PAID, REFUNDED, order_id_of
+from apps.products import popular
 from apps.products.interface import ProductNotFound
+from apps.products.transfer import jobs
 from config import services
 
 
@@ -38,10 +40,28 @@ def mail_staff(event: Event) -> None:
     send_mail(subject, body, settings.DEFAULT_FROM_EMAIL, [settings.STAFF_EMAIL])
 
 
+@subscriber("products.run_import", transactional=False)
+def run_import(event: Event) -> None:
+    """Import the next part of a file: each row commits by itself."""
+    jobs.run_chunk(services.products(), event.subject, event.data["chunk"])
+
+
+@shared_task(name="products.clean_imports")
+def clean_imports() -> None:
+    """Forget old imports and their files."""
+    jobs.clean()
+
+
 @shared_task(name="products.release_orphaned_reservations")
 def release_orphaned_reservations() -> None:
     """Give back stock that is held past its time."""
     services.products().release_expired_reservations()
+
+
+@shared_task(name="products.clean_pictures")
+def clean_pictures() -> None:
+    """Remove files that no picture refers to."""
+    services.products().clean_images()
 
 
 @shared_task(name="products.announce_products")
@@ -49,3 +69,15 @@ def announce_products() -> None:
     """Publish the events of products that are not out yet."""
     while services.products().announce_products():
         pass
+
+
+@subscriber("products.count_sales", transactional=False)
+def count_sales(event: Event) -> None:
+    """What is bought becomes popular."""
+    popular.count_sale({UUID(item["product_id"]): item["quantity"] for item in event.data["items"]})
+
+
+@shared_task(name="products.cool_popular")
+def cool_popular() -> None:
+    """Let popularity fade."""
+    popular.cool()

@@ -7,21 +7,22 @@ must not become stale with every sale: for `If-Match` the revision alone counts.
 import re
 from uuid import UUID
 
+from django.http import HttpRequest
 from django.utils.http import parse_etags
 from rest_framework.request import Request
 
-from apps.products.interface import Product, StaleProduct
+from apps.products.interface import StaleProduct
 from config import services
 
 _VERSION = re.compile(r'"(\d{1,18})-(\d{1,18})"')
 
 
-def is_fresh(request: Request, product: Product) -> bool:
+def is_fresh(request: HttpRequest | Request, etag: str) -> bool:
     """Whether the client's copy is this very version (`If-None-Match`, compared weakly)."""
     header = request.headers.get("If-None-Match")
     if header is None:
         return False
-    return header.strip() == "*" or product.etag in {tag.removeprefix("W/") for tag in parse_etags(header)}
+    return header.strip() == "*" or etag in {tag.removeprefix("W/") for tag in parse_etags(header)}
 
 
 def stocks_read(request: Request) -> set[int]:

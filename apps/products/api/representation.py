@@ -1,18 +1,17 @@
 """What goes out, as plain values: a list of products costs no serializer objects."""
 
 from typing import Any
-from urllib.parse import urljoin
 
 from django.conf import settings
 from rest_framework.request import Request
 
-from apps.products.interface import Category, Product, StockLevel
+from apps.products.interface import Category, Image, Product, StockLevel
 from apps.products.models import StockMovement
 from apps.products.selection import Facets
 
 
-def product_body(product: Product, request: Request) -> dict[str, Any]:
-    """A product; the addresses of its images are absolute."""
+def product_body(product: Product, here: str) -> dict[str, Any]:
+    """A product; the addresses of its images are absolute, from the shop's own (`here`)."""
     return {
         "id": product.id,
         "name": product.name,
@@ -21,22 +20,38 @@ def product_body(product: Product, request: Request) -> dict[str, Any]:
         "currency": product.currency,
         "category": product.category,
         "category_id": product.category_id,
+        "group": product.group,
         "stock": product.stock,
         "sku": product.sku,
-        "images": [
-            {
-                "id": image.id,
-                "url": request.build_absolute_uri(urljoin(settings.MEDIA_URL, image.url)),
-                "alt": image.alt,
-            }
-            for image in product.images
-        ],
+        "images": [image_body(image, here) for image in product.images],
         "tags": product.tags,
         "attributes": product.attributes,
         "active": product.active,
         "created_at": product.created_at,
         "updated_at": product.updated_at,
     }
+
+
+def image_body(image: Image, here: str) -> dict[str, Any]:
+    """A picture; its files are below the shop's own address (`here`), or in a bucket."""
+    address = settings.MEDIA_URL if "://" in settings.MEDIA_URL else f"{here}{settings.MEDIA_URL}"
+    return {
+        "id": image.id,
+        "url": address + image.url,
+        "alt": image.alt,
+        "width": image.width,
+        "height": image.height,
+        "thumbnails": {
+            "small": address + image.thumbnails.small,
+            "medium": address + image.thumbnails.medium,
+            "large": address + image.thumbnails.large,
+        },
+    }
+
+
+def here_of(request: Request) -> str:
+    """The shop's own address, as the client calls it."""
+    return request.build_absolute_uri("/").rstrip("/")
 
 
 def category_body(category: Category) -> dict[str, Any]:

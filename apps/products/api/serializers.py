@@ -1,25 +1,54 @@
 """What comes in, and for the OpenAPI document what goes out (which `representation.py` makes)."""
 
+import re
 from typing import Any
 
 from django.core.validators import validate_unicode_slug
 from rest_framework import serializers
+from rest_framework.request import Request
 from rest_framework_dataclasses.serializers import DataclassSerializer
 
 from apps.common.api.fields import AmountField, CurrencyField, LineField, TextField
 from apps.common.api.serializers import InputSerializer, QueryInput
 from apps.products.interface import Category, Image, StockLevel, StockMovement
 from apps.products.models import MAX_STOCK
-from apps.products.selection import Facets
-from apps.products.validators import MAX_TAG_LENGTH, MAX_TAGS, valid_attributes
+from apps.products.selection import Facets, Suggestion
+from apps.products.validators import (
+    MAX_ALT_LENGTH,
+    MAX_PICTURES,
+    MAX_TAG_LENGTH,
+    MAX_TAGS,
+    MAX_VALUE_LENGTH,
+    valid_attributes,
+)
 
 _SLUG = "Letters and digits of any script, hyphens and underscores."
+_ATTRIBUTE = re.compile(r"attributes\[(.+)\]", re.DOTALL)
+_MAX_ATTRIBUTE_FILTERS = 20
 ORDERINGS = ("price", "-price", "name", "-name", "created_at", "-created_at")
 
 
 class ImageSchema(DataclassSerializer[Image]):
     class Meta:
         dataclass = Image
+
+
+class ImageInput(InputSerializer):
+    image = serializers.FileField()
+    alt = LineField(max_length=MAX_ALT_LENGTH, default="", allow_blank=True, help_text="What the picture shows.")
+
+
+class ImageChangeInput(InputSerializer):
+    alt = LineField(max_length=MAX_ALT_LENGTH, allow_blank=True, help_text="What the picture shows.")
+
+
+class ImagePlaceInput(InputSerializer):
+    id = serializers.UUIDField()
+    alt = LineField(max_length=MAX_ALT_LENGTH, allow_blank=True, required=False, help_text="Stays when left out.")
+
+
+class ArrangementInput(InputSerializer):
+    images = serializers.ListField(child=ImagePlaceInput(), max_length=MAX_PICTURES)
 
 
 class ProductInput(InputSerializer):
@@ -36,6 +65,7 @@ class ProductInput(InputSerializer):
     sku = LineField(max_length=64, required=False, allow_blank=True, allow_null=True)
     tags = serializers.ListField(child=LineField(max_length=MAX_TAG_LENGTH), max_length=MAX_TAGS, required=False)
     attributes = serializers.DictField(validators=[valid_attributes], required=False)
+    group = LineField(max_length=64, required=False, allow_blank=True, help_text="Variants of one thing share it.")
     active = serializers.BooleanField(required=False, initial=True)
     id = serializers.UUIDField(read_only=True)
     category_id = serializers.UUIDField(read_only=True)
@@ -96,6 +126,7 @@ class FiltersInput(QueryInput):
     max_price = AmountField(required=False)
     tag = LineField(max_length=MAX_TAG_LENGTH, required=False)
     in_stock = serializers.BooleanField(required=False)
+    group = LineField(max_length=64, required=False, help_text="Only variants of this group.")
     active = serializers.BooleanField(required=False, help_text="For catalogue staff, who also see inactive products.")
 
 
@@ -107,6 +138,32 @@ class SearchInput(FiltersInput):
     q = serializers.CharField(
         max_length=200, default="", allow_blank=True, help_text="Words, or beginnings of words, in any order."
     )
+    ordering = serializers.ChoiceField(
+        choices=("relevance", *ORDERINGS), required=False, help_text="Best match first by default."
+    )
+
+
+class SuggestInput(QueryInput):
+    q = serializers.CharField(max_length=100, default="", allow_blank=True, help_text="What has been typed so far.")
+    limit = serializers.IntegerField(min_value=1, max_value=20, default=8)
+
+
+def read_attributes(request: Request) -> dict[str, list[str]]:
+    """The conditions on attributes: `?attributes[colour]=red&attributes[colour]=blue`, one of the values must fit.
+
+    Raises:
+        ValidationError: too many, or too long.
+    """
+    found = {match[1]: values for key, values in request.query_params.lists() if (match := _ATTRIBUTE.fullmatch(key))}
+    wanted = {name: [text for text in values if text] for name, values in found.items()}
+    texts = [text for values in wanted.values() for text in values]
+    is_long = any(len(text) > MAX_VALUE_LENGTH for text in texts) or any(len(name) > MAX_TAG_LENGTH for name in wanted)
+    if is_long or len(texts) > _MAX_ATTRIBUTE_FILTERS:
+        detail = (
+            f"At most {_MAX_ATTRIBUTE_FILTERS} values of attributes can be asked for, none of them longer than any is."
+        )
+        raise serializers.ValidationError({"attributes": [detail]})
+    return {name: values for name, values in wanted.items() if values}
 
 
 class CategoriesInput(QueryInput):
@@ -121,6 +178,7 @@ class ProductSchema(serializers.Serializer[Any]):
     currency = serializers.CharField()
     category = serializers.CharField(allow_null=True)
     category_id = serializers.UUIDField(allow_null=True)
+    group = serializers.CharField(help_text="Variants of one thing share it.")
     stock = serializers.IntegerField(help_text="What can be sold now: on hand less reserved.")
     sku = serializers.CharField()
     images = ImageSchema(many=True)
@@ -142,6 +200,23 @@ class SearchPageSchema(serializers.Serializer[Any]):
     previous = serializers.URLField(allow_null=True)
     results = ProductSchema(many=True)
     facets = FacetsSchema()
+
+
+class SuggestionSchema(DataclassSerializer[Suggestion]):
+    class Meta:
+        dataclass = Suggestion
+
+
+class SuggestionsSchema(serializers.Serializer[Any]):
+    results = SuggestionSchema(many=True)
+
+
+class VariantsSchema(serializers.Serializer[Any]):
+    group = serializers.CharField()
+    attributes = serializers.DictField(
+        child=serializers.ListField(), help_text="The attributes in which the variants differ, with their values."
+    )
+    results = ProductSchema(many=True)
 
 
 class CategorySchema(DataclassSerializer[Category]):

@@ -13,14 +13,21 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.views import APIView
 
-from apps.common.api.paging import NewestFirst, PagePagination
+from apps.common.api.paging import MAX_PAGE_SIZE, NewestFirst, PagePagination
 from apps.common.api.permissions import IsCatalogStaff, ReadOnlyOrCatalogStaff, has_role
 from apps.common.api.schema import ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION, refusal
 from apps.common.errors import InvalidInput, Problem
-from apps.products import models
-from apps.products.api import examples
+from apps.products import cache, models, popular
+from apps.products.api import examples, quick
 from apps.products.api.etags import is_fresh, revision_to_change, stocks_read
-from apps.products.api.representation import category_body, facets_body, level_body, movement_body, product_body
+from apps.products.api.representation import (
+    category_body,
+    facets_body,
+    here_of,
+    level_body,
+    movement_body,
+    product_body,
+)
 from apps.products.api.serializers import (
     CategoriesInput,
     CategoryInput,
@@ -33,10 +40,14 @@ from apps.products.api.serializers import (
     StockAdjustInput,
     StockLevelSchema,
     StockMovementSchema,
+    SuggestInput,
+    SuggestionsSchema,
+    VariantsSchema,
+    read_attributes,
 )
 from apps.products.interface import NewProduct, Product, ProductChange
 from apps.products.search.hits import Hits
-from apps.products.selection import Facets, Filters, count_facets, select_products
+from apps.products.selection import Facets, Filters, count_facets, differences, select_products, suggest, variants_of
 from apps.products.services.announcing import to_products
 from apps.products.services.categories import to_category
 from config import services
@@ -72,11 +83,9 @@ class ProductsView(GenericAPIView[models.Product]):
     def get(self, request: Request) -> Response:
         query = ListInput.read(request)
         ordering = query.pop("ordering", "-created_at")
-        by = [_COLUMNS.get(ordering, ordering), "-id" if ordering[0] == "-" else "id"]
-        products = select_products(_filters(query, request)).order_by(*by).select_related("category")
-        return self.get_paginated_response(
-            [product_body(product, request) for product in to_products(self.paginate_queryset(products) or [])]
-        )
+        generation = cache.generation()
+        keys = _in_order(select_products(_filters(query, request)), ordering)
+        return _answer_page(self, request, self.paginate_queryset(keys) or [], generation)
 
     @extend_schema(
         tags=["products"],
@@ -112,12 +121,54 @@ class SearchView(GenericAPIView[models.Product]):
     )
     def get(self, request: Request) -> Response:
         query = SearchInput.read(request)
-        hits = Hits(query.pop("q"), select_products(_filters(query, request)))
-        products = _in_order(self.paginate_queryset(hits) or [])  # type: ignore[arg-type] # a paginator counts and slices
-        response = self.get_paginated_response([product_body(product, request) for product in products])
+        text, ordering = query.pop("q"), query.pop("ordering", "relevance")
+        generation = cache.generation()
+        hits = Hits(text, select_products(_filters(query, request)))
+        found = hits if ordering == "relevance" else _in_order(hits.matching, ordering)
+        page = self.paginate_queryset(found) or []  # type: ignore[arg-type] # a paginator counts and slices
         facets = count_facets(hits.matching) if hits.count() else Facets((), (), ())
-        response.data["facets"] = facets_body(facets)
-        return response
+        return _answer_page(self, request, page, generation, facets=facets_body(facets))
+
+
+class SuggestView(APIView):
+    """What a search box offers while somebody types."""
+
+    permission_classes = (ReadOnlyOrCatalogStaff,)
+
+    @extend_schema(
+        tags=["products"],
+        summary="Suggest products and categories",
+        description="Categories whose name begins with the text, then products that have its words in their name.",
+        parameters=[SuggestInput],
+        responses=SuggestionsSchema,
+    )
+    def get(self, request: Request) -> Response:
+        query = SuggestInput.read(request)
+        generation = cache.generation()
+        answer = {"results": suggest(query["q"], query["limit"])}
+        quick.keep(request, generation, answer)
+        return Response(answer)
+
+
+class PopularView(GenericAPIView[models.Product]):
+    """What people look at and buy."""
+
+    permission_classes = (ReadOnlyOrCatalogStaff,)
+    queryset = models.Product.objects.all()
+    pagination_class = PagePagination
+    serializer_class = ProductInput
+
+    @extend_schema(
+        tags=["products"],
+        summary="List popular products",
+        description="Most popular first, at most 100: views and sales count, and count half as much a week later.",
+        responses=ProductSchema(many=True),
+        examples=[examples.PRODUCT],
+    )
+    def get(self, request: Request) -> Response:
+        generation = cache.generation()
+        page = self.paginate_queryset(popular.top()) or []  # type: ignore[arg-type] # a paginator counts and slices
+        return _answer_page(self, request, page, generation)
 
 
 class ProductView(APIView):
@@ -134,7 +185,8 @@ class ProductView(APIView):
     )
     def get(self, request: Request, product_id: UUID) -> Response:
         product = services.products().get_product(product_id=product_id, include_inactive=_is_staff(request))
-        if is_fresh(request, product):
+        popular.count_view(product_id)
+        if is_fresh(request, product.etag):
             return Response(status=status.HTTP_304_NOT_MODIFIED, headers=_cache_headers(product))
         return _answer(product, request)
 
@@ -176,6 +228,30 @@ class ProductView(APIView):
             product_id=product_id, change=ProductChange(**data), if_revision=revision
         )
         return _answer(product, request)
+
+
+class VariantsView(APIView):
+    """A product with those that differ from it in some attributes only."""
+
+    permission_classes = (ReadOnlyOrCatalogStaff,)
+
+    @extend_schema(
+        tags=["products"],
+        summary="List a product's variants",
+        description="All products of its `group`, itself among them, oldest first, at most 100.",
+        responses=VariantsSchema,
+    )
+    def get(self, request: Request, product_id: UUID) -> Response:
+        product = services.products().get_product(product_id=product_id, include_inactive=_is_staff(request))
+        rows = variants_of(product.group).select_related("category")[:MAX_PAGE_SIZE] if product.group else []
+        variants = to_products(rows) or [product]
+        return Response(
+            {
+                "group": product.group,
+                "attributes": differences([each.attributes for each in variants]),
+                "results": [product_body(each, here_of(request)) for each in variants],
+            }
+        )
 
 
 class StockView(APIView):
@@ -308,14 +384,31 @@ def _available(product_id: UUID) -> int:
 def _filters(query: dict[str, Any], request: Request) -> Filters:
     """The filters of a query. Only staff see what is inactive."""
     active = query.pop("active", None)
-    return Filters(**query, active=active if _is_staff(request) else True)
+    attributes = read_attributes(request)
+    return Filters(**query, attributes=attributes, active=active if _is_staff(request) else True)
 
 
-def _in_order(product_ids: Sequence[UUID]) -> list[Product]:
-    """The products with these ids, in this order; one that was deleted meanwhile is left out."""
-    rows = models.Product.objects.filter(pk__in=product_ids).select_related("category")
+def _in_order(products: QuerySet[models.Product], ordering: str) -> QuerySet[models.Product, UUID]:
+    """The ids of these products. An index has them in order, so that a deep page reads no product but its own."""
+    by = [_COLUMNS.get(ordering, ordering), "-id" if ordering[0] == "-" else "id"]
+    return products.order_by(*dict.fromkeys(by)).values_list("id", flat=True)
+
+
+def _answer_page(
+    view: GenericAPIView[models.Product],
+    request: Request,
+    product_ids: Sequence[UUID],
+    generation: str,
+    **beside: Any,  # noqa: ANN401 - what else the page says
+) -> Response:
+    """A page of products, as of a generation of the catalogue; one that was deleted meanwhile is left out."""
+    rows = models.Product.objects.filter(pk__in=product_ids).select_related("category").order_by()
     products = {product.id: product for product in to_products(rows)}
-    return [products[key] for key in product_ids if key in products]
+    found = [product_body(products[key], here_of(request)) for key in product_ids if key in products]
+    response = view.get_paginated_response(found)
+    response.data.update(beside)
+    quick.keep(request, generation, response.data, product_ids)
+    return response
 
 
 def _is_staff(request: Request) -> bool:
@@ -328,4 +421,4 @@ def _cache_headers(product: Product) -> dict[str, str]:
 
 
 def _answer(product: Product, request: Request, code: int = status.HTTP_200_OK) -> Response:
-    return Response(product_body(product, request), status=code, headers=_cache_headers(product))
+    return Response(product_body(product, here_of(request)), status=code, headers=_cache_headers(product))

@@ -22,12 +22,13 @@ class Hits:
     """The products among `products` that match every word of `text`, best first; a paginator can slice it.
 
     A hit in the name or the SKU counts ten times; equals are in the order of their ids. Where nothing matches, typing
-    errors are forgiven, as far as the database can.
+    errors are forgiven, as far as the database can. `only_titles` looks at names and SKUs alone.
     """
 
-    def __init__(self, text: str, products: QuerySet[Product]) -> None:
+    def __init__(self, text: str, products: QuerySet[Product], *, only_titles: bool = False) -> None:
         self._products = products
         self._terms = terms(text)
+        self._only_titles = only_titles
 
     @property
     def matching(self) -> QuerySet[Product]:
@@ -53,4 +54,4 @@ class Hits:
 
     def _match(self, wanted: list[Term]) -> Matches:
         products = self._products if wanted else self._products.none()
-        return _VENDORS[documents.connection().vendor](wanted, products)
+        return _VENDORS[documents.connection().vendor](wanted, products, only_titles=self._only_titles)

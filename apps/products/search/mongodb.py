@@ -22,8 +22,10 @@ class MongodbMatches(Matches):
         products = self.products
         for term in self.terms:
             lookup = "begins" if term.is_prefix else "has"
-            title, body = f"search_title__{lookup}", f"search_body__{lookup}"
-            products = products.filter(Q(**{title: term.token}) | Q(**{body: term.token}))
+            found = Q(**{f"search_title__{lookup}": term.token})
+            if not self.only_titles:
+                found |= Q(**{f"search_body__{lookup}": term.token})
+            products = products.filter(found)
         return products
 
     def page(self, start: int, stop: int) -> list[UUID]:

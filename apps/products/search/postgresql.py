@@ -38,7 +38,8 @@ class PostgresqlMatches(Matches):
         with documents.connection().cursor() as cursor:
             cursor.execute(_ALLOW_SIMILAR, [str(_SIMILAR)])
             is_able = cursor.fetchone() is not None
-        return _SimilarMatches(self.terms, self.products) if is_able else None  # type: ignore[return-value] # one of us
+        similar = _SimilarMatches(self.terms, self.products, only_titles=self.only_titles)
+        return similar if is_able else None  # type: ignore[return-value] # one of us
 
     def _rank(self) -> RawSQL:
         any_of = " | ".join(self._terms())
@@ -46,7 +47,7 @@ class PostgresqlMatches(Matches):
 
     def _terms(self) -> list[str]:
         """The terms, in quotes: letters and digits, so that nothing that a user types is query syntax."""
-        return [_quoted(term) for term in self.terms]
+        return [_quoted(term, only_titles=self.only_titles) for term in self.terms]
 
 
 class _SimilarMatches(PostgresqlMatches):
@@ -57,7 +58,7 @@ class _SimilarMatches(PostgresqlMatches):
         products = self.products
         for term in self.terms:
             operator = "%s <%% {}.search_title" if _is_forgiven(term) else "{}.search_vector @@ %s::tsquery"
-            value = term.token if _is_forgiven(term) else _quoted(term)
+            value = term.token if _is_forgiven(term) else _quoted(term, only_titles=self.only_titles)
             condition = RawSQL(operator.format("products_product"), [value], BooleanField())  # noqa: S611 - constant SQL
             products = products.filter(condition)
         return products
@@ -72,5 +73,7 @@ def _is_forgiven(term: Term) -> bool:
     return term.is_prefix and len(term.token) >= _SHORTEST_SIMILAR
 
 
-def _quoted(term: Term) -> str:
-    return f"'{term.token}'{':*' if term.is_prefix else ''}"
+def _quoted(term: Term, *, only_titles: bool) -> str:
+    # Titles have the weight A.
+    marks = f"{'*' if term.is_prefix else ''}{'A' if only_titles else ''}"
+    return f"'{term.token}'{':' if marks else ''}{marks}"

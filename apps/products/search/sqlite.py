@@ -38,4 +38,5 @@ class SqliteMatches(Matches):
     @property
     def _query(self) -> str:
         """Every term, in quotes: letters and digits, so that nothing that a user types is query syntax."""
-        return " ".join(f'"{term.token}"{"*" if term.is_prefix else ""}' for term in self.terms)
+        every = " ".join(f'"{term.token}"{"*" if term.is_prefix else ""}' for term in self.terms)
+        return f"{{title}} : ({every})" if self.only_titles else every

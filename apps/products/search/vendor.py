@@ -14,11 +14,12 @@ TITLE_WEIGHT = 10
 
 
 class Matches(ABC):
-    """The products among `products` that have every term."""
+    """The products among `products` that have every term, `only_titles` of them in name or SKU."""
 
-    def __init__(self, terms: Sequence[Term], products: QuerySet[Product]) -> None:
+    def __init__(self, terms: Sequence[Term], products: QuerySet[Product], *, only_titles: bool) -> None:
         self.terms = terms
         self.products = products
+        self.only_titles = only_titles
 
     @property
     @abstractmethod

@@ -12,7 +12,7 @@ from apps.common.databases import atomic
 from apps.common.errors import DomainError, Problem
 from apps.common.ids import new_id, readable
 from apps.common.money import fits, places_of
-from apps.products import documents
+from apps.products import cache, documents
 from apps.products.clock import now
 from apps.products.interface import (
     CategoryNotFound,
@@ -50,6 +50,7 @@ class Catalogue:
                 announce(row, product)
                 # Last: a document store does not roll back with the rest.
                 row.save(force_insert=True)
+                cache.product_changed()
         except IntegrityError as error:
             if not new.sku and violates(error, "sku_folded"):
                 return self.create_product(new=new, actor_id=actor_id)
@@ -188,6 +189,7 @@ def _advance(row: ProductRow) -> Product:
     written = (*_EDITABLE, *words.FIELDS, "revision", "updated_at", "unannounced")
     if not current.update(**{name: getattr(row, name) for name in written}):
         raise _Overtaken
+    cache.product_changed(row.pk)
     return product
 
 

@@ -18,7 +18,7 @@ from django.utils.text import slugify
 from apps.common.databases import atomic
 from apps.common.errors import Problem
 from apps.common.ids import new_id
-from apps.products import documents
+from apps.products import cache, documents
 from apps.products.clock import now
 from apps.products.interface import (
     AmbiguousCategory,
@@ -73,8 +73,7 @@ class Categories:
                     _move(row, _parent(parent_id))
                 row.sibling_key, row.updated_at = _sibling_key(row), now()
                 row.save(update_fields=["name", "name_folded", "sibling_key", "slug", "parent", "updated_at"])
-                if renamed:
-                    _mark_products(row)
+                cache.product_changed(*(_mark_products(row) if renamed else ()))
         except IntegrityError as error:
             raise _exists(error) from error
         if renamed:
@@ -91,6 +90,7 @@ class Categories:
                     raise CategoryInUse("The category still has products or categories below it.")
                 ProductRow.objects.filter(category=row).update(category=None)
                 CategoryRow.objects.filter(pk=row.pk).delete()
+                cache.product_changed()
         except IntegrityError as error:
             raise CategoryInUse("The category got a product or a category below it just now.") from error
 
@@ -200,6 +200,7 @@ def _insert(*, name: str, slug: str | None, parent: CategoryRow | None) -> Categ
             row.save(force_insert=True)
     except IntegrityError as error:
         raise _exists(error) from error
+    cache.product_changed()
     return row
 
 
@@ -227,10 +228,13 @@ def _move(row: CategoryRow, parent: CategoryRow | None) -> None:
     row.parent = parent
 
 
-def _mark_products(row: CategoryRow) -> None:
-    """Products show the name of their category: their ETags change with it, and their events are to follow."""
-    products = ProductRow.objects.filter(category=row, deleted_at=None)
+def _mark_products(row: CategoryRow) -> list[UUID]:
+    """Products show the name of their category: their ETags change with it, and their events are to follow. Returns
+    which they are.
+    """
+    products = ProductRow.objects.filter(category=row, deleted_at=None).order_by()
     products.update(revision=F("revision") + 1, updated_at=now(), unannounced=True)
+    return list(products.values_list("pk", flat=True))
 
 
 def _get(category_id: UUID) -> CategoryRow:

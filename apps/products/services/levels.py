@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from apps.common.databases import connection_of
+from apps.products import cache
 from apps.products.interface import StockLevel
 from apps.products.models import StockLevel as LevelRow
 
@@ -67,6 +68,7 @@ def shift_levels(shifts: Mapping[UUID, Shift]) -> dict[UUID, Shifted]:
     caller rolls back. Call it in a transaction, as late as possible: it holds the rows' locks until the commit.
     """
     connection = connection_of("products")
+    cache.stock_changed(shifts)
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             ids = list(shifts)

@@ -80,6 +80,7 @@ class TestList:
             "currency": "USD",
             "category": "Lights",
             "category_id": str(row.category_id),
+            "group": "",
             "stock": 3,
             "sku": "A-1",
             "images": [],
@@ -96,10 +97,10 @@ class TestList:
             make_product(name=f"P{n:02}", category="Lights", tags=["t"])
 
         for size in (1, 5, 100):
-            with sends(5, on_mongodb=6):
+            with sends(6, on_mongodb=7):
                 query = {"category": str(category.id), "in_stock": "true", "tag": "t", "page_size": str(size)}
                 assert len(names(api.get(PRODUCTS, query))) == min(size, 25)
-        with sends(3):
+        with sends(4):
             assert names(api.get(PRODUCTS))[:2] == ["P24", "P23"]
         assert len(names(api.get(PRODUCTS, {"page": 2}))) == 5
         assert error(api.get(PRODUCTS, {"page": 3}), 404) == "not_found"
@@ -222,6 +223,109 @@ class TestSearch:
     def test_limits(self, api: APIClient) -> None:
         assert error(api.get(f"{PRODUCTS}/search", {"q": "x" * 201}), 400, "q") == "max_length"
         assert error(api.get(f"{PRODUCTS}/search", {"q": "x", "page": "2"}), 404) == "not_found"
+
+
+class TestVariants:
+    def test_are_listed_with_each_other(self, api: APIClient, staff: APIClient) -> None:
+        red = make_product(name="Shirt", group="shirt", attributes={"colour": "red", "fit": "slim"})
+        blue = staff.post(
+            PRODUCTS, {"name": "Shirt", "price": 5, "group": "shirt", "attributes": {"colour": "blue", "fit": "slim"}}
+        ).json()
+        make_product(name="Shirt", group="shirt", active=False)
+        make_product(name="Shirt", group="shirts")
+
+        with sends(4):
+            body = api.get(f"{PRODUCTS}/{blue['id']}/variants").json()
+
+        assert (body["group"], body["attributes"]) == ("shirt", {"colour": ["red", "blue"]})
+        assert [each["id"] for each in body["results"]] == [str(red.id), blue["id"]]
+        assert [each["id"] for each in api.get(PRODUCTS, {"group": "shirt"}).json()["results"]] == [
+            blue["id"],
+            str(red.id),
+        ]
+
+    def test_a_product_without_a_group_is_alone(self, api: APIClient) -> None:
+        product = make_product()
+        make_product()
+
+        body = api.get(f"{PRODUCTS}/{product.id}/variants").json()
+
+        assert (body["group"], body["attributes"]) == ("", {})
+        assert [each["id"] for each in body["results"]] == [str(product.id)]
+
+    def test_an_inactive_product_has_none_to_show(self, api: APIClient) -> None:
+        product = make_product(active=False, group="g")
+        assert error(api.get(f"{PRODUCTS}/{product.id}/variants"), 404) == "product_not_found"
+
+    def test_a_group_is_changed_and_emptied(self, staff: APIClient) -> None:
+        product = make_product(group="a")
+        address = f"{PRODUCTS}/{product.id}"
+
+        assert staff.patch(address, {"group": "b"}).json()["group"] == "b"
+        assert staff.patch(address, {"group": ""}).json()["group"] == ""
+        assert error(staff.patch(address, {"group": "x" * 65}), 400, "group") == "max_length"
+
+
+class TestAttributes:
+    def test_filter_lists_and_searches(self, api: APIClient) -> None:
+        for colour, watts in (("red", 5), ("blue", 5), ("red", 7)):
+            make_product(name=f"Lamp {colour} {watts}", attributes={"colour": colour, "watts": watts})
+
+        assert names(api.get(PRODUCTS, {"attributes[colour]": "red", "attributes[watts]": "7"})) == ["Lamp red 7"]
+        assert names(api.get(PRODUCTS, {"attributes[watts]": ["5", "9"]})) == ["Lamp blue 5", "Lamp red 5"]
+        assert names(api.get(f"{PRODUCTS}/search", {"q": "lamp", "attributes[colour]": "blue"})) == ["Lamp blue 5"]
+        assert len(names(api.get(PRODUCTS, {"attributes[colour]": "", "attributes": "x", "attributes[": "y"}))) == 3
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            {f"attributes[{n}]": "x" for n in range(21)},
+            {"attributes[a]": ["x"] * 21},
+            {"attributes[a]": "x" * 201},
+            {f"attributes[{'x' * 51}]": "a"},
+        ],
+    )
+    def test_are_bounded(self, api: APIClient, query: dict[str, Any]) -> None:
+        assert error(api.get(PRODUCTS, query), 400, "attributes") == "invalid"
+
+
+class TestOrdering:
+    def test_a_search_in_another_order(self, api: APIClient) -> None:
+        for name, price in (("Lamp b", 3), ("lamp a", 1), ("Lämp c", 2)):
+            make_product(name=name, price=Decimal(price))
+
+        def ordered(by: str) -> list[str]:
+            return names(api.get(f"{PRODUCTS}/search", {"q": "lamp", "ordering": by}))
+
+        assert ordered("name") == ["lamp a", "Lamp b", "Lämp c"]
+        assert ordered("-price") == ["Lamp b", "Lämp c", "lamp a"]
+        assert ordered("-created_at") == ["Lämp c", "lamp a", "Lamp b"]
+        assert sorted(ordered("relevance")) == sorted(ordered("name"))
+
+    def test_names_are_in_one_order_on_every_database(self, api: APIClient) -> None:
+        wanted = ["a b", "A c", "ab", "Ábc", "b", "B", "Z", "é", "手"]
+        for name in sorted(wanted, reverse=True):
+            make_product(name=name)
+
+        assert names(api.get(PRODUCTS, {"ordering": "name"})) == [
+            "a b", "A c", "ab", "Ábc", "B", "b", "é", "Z", "手",
+        ]  # fmt: skip
+
+
+class TestSuggest:
+    def test_offers_categories_and_products(self, api: APIClient) -> None:
+        product = make_product(name="Lamp", category="Lampshades")
+
+        body = api.get(f"{PRODUCTS}/suggest", {"q": "lam"}).json()
+
+        assert body == {
+            "results": [
+                {"type": "category", "id": str(product.category_id), "text": "Lampshades"},
+                {"type": "product", "id": str(product.id), "text": "Lamp"},
+            ]
+        }
+        assert api.get(f"{PRODUCTS}/suggest").json() == {"results": []}
+        assert error(api.get(f"{PRODUCTS}/suggest", {"q": "x", "limit": 21}), 400, "limit") == "max_value"
 
 
 class TestCreate:
@@ -382,12 +486,16 @@ class TestRead:
 
     def test_images_have_absolute_addresses(self, api: APIClient) -> None:
         product = make_product()
-        image = {"id": str(new_id()), "url": "products/a.jpg", "alt": "front"}
+        thumbnails = {size: f"products/a-{size}.webp" for size in ("small", "medium", "large")}
+        image = {"id": str(new_id()), "alt": "front", "width": 4, "height": 3}
+        image |= {"url": "products/a.jpg", "thumbnails": thumbnails}
         models.Product.objects.filter(pk=product.id).update(images=[image])
 
         (shown,) = api.get(url(product.id)).json()["images"]
 
-        assert shown == {**image, "url": "http://testserver/media/products/a.jpg"}
+        media = "http://testserver/media/products"
+        addresses = {size: f"{media}/a-{size}.webp" for size in ("small", "medium", "large")}
+        assert shown == {**image, "url": f"{media}/a.jpg", "thumbnails": addresses}
 
     def test_people_see_pages(self, staff: APIClient) -> None:
         product = make_product()

@@ -9,7 +9,7 @@ from apps.products import documents, indexes
 from apps.products.interface import ProductChange
 from apps.products.search.hits import Hits
 from apps.products.search.words import MAX_QUERY_TOKENS, normalise
-from apps.products.selection import Filters, PriceBand, TagCount, count_facets, select_products
+from apps.products.selection import Filters, PriceBand, TagCount, count_facets, differences, select_products, suggest
 from apps.products.services import LocalProductService
 from apps.products.tests.factories import make_category, make_product
 from tests.flow import sends
@@ -183,3 +183,98 @@ def test_the_index_can_be_made_again() -> None:
 
     assert found("lamp") == [product.id]
     assert indexes.missing(documents.connection()) == []
+
+
+@pytest.mark.django_db
+class TestForgiving:
+    @pytest.mark.parametrize("query", ["labtop", "hedphones wireles", "keybaord", "laptpo bag"])
+    def test_typing_errors_are_forgiven_where_nothing_matches(self, query: str) -> None:
+        names = {"labtop": "Laptop", "hedphones wireles": "Wireless Headphones", "keybaord": "Keyboard"}
+        product = make_product(name=names.get(query, "Bag for a laptop"), sku="S1")
+        make_product(name="Coffee mug", sku="S2")
+
+        wanted = [product.id] if documents.connection().vendor == "postgresql" else []
+        assert found(query) == wanted
+        assert Hits(query, select_products(Filters())).count() == len(wanted)
+
+    def test_a_match_is_not_mixed_with_what_is_only_similar(self) -> None:
+        product = make_product(name="Lamps", sku="S1")
+        make_product(name="Lamb", sku="S2")
+
+        assert found("lamps") == [product.id]
+
+    def test_short_words_must_match(self) -> None:
+        make_product(name="Cup", sku="S1")
+
+        assert found("cap") == []
+
+
+@pytest.mark.django_db
+class TestAttributes:
+    @pytest.mark.parametrize(
+        ("value", "text"),
+        [("red", "red"), (60, "60"), (1.5, "1.5"), (2.0, "2"), (True, "true"), ("60", "60"), ('q"\\', 'q"\\')],
+    )
+    def test_a_value_is_found_by_its_text(self, value: object, text: str) -> None:
+        product = make_product(attributes={"a.b $c": value, "x": 1})
+        make_product(attributes={"a.b $c": "other", "x": text})
+        make_product()
+
+        assert ids(attributes={"a.b $c": [text]}) == [product.id]
+        assert ids(attributes={"a.b $c": [text], "x": ["1"]}) == [product.id]
+        assert ids(attributes={"a.b $c": [text], "x": ["2"]}) == []
+
+    def test_one_of_several_values(self) -> None:
+        products = [make_product(attributes={"colour": colour}).id for colour in ("red", "blue", "green")]
+
+        assert ids(attributes={"colour": ["red", "green"]}) == [products[0], products[2]]
+        assert ids(attributes={"colour": ["Red"]}) == []
+        assert ids(attributes={"size": ["red"]}) == []
+
+
+def ids(**filters: object) -> list[UUID]:
+    return sorted(select_products(Filters(**filters)).values_list("id", flat=True))  # type: ignore[arg-type]
+
+
+@pytest.mark.django_db
+class TestSuggestions:
+    def test_categories_then_products_by_their_names(self) -> None:
+        lights = make_category(name="Làmps")
+        make_category(name="Other lamps")
+        product = make_product(name="Desk lamp", category=str(lights.id))
+        make_product(name="Desk", description="for a lamp")
+        make_product(name="Lamp without a shop window", active=False)
+
+        with sends(4):
+            assert [(each.type, each.id, each.text) for each in suggest("làm", 8)] == [
+                ("category", lights.id, "Làmps"),
+                ("product", product.id, "Desk lamp"),
+            ]
+        assert [each.text for each in suggest("desk", 1)] == ["Desk lamp"]
+        assert suggest(" ", 8) == suggest("", 8) == []
+
+    def test_chinese(self) -> None:
+        product = make_product(name="智能手机")
+
+        assert [each.id for each in suggest("手", 8)] == [product.id]
+
+
+def test_what_variants_differ_in() -> None:
+    red, blue = {"colour": "red", "watts": 5, "dim": True}, {"colour": "blue", "watts": 5}
+
+    assert differences([red, blue, red]) == {"colour": ["red", "blue"], "dim": [True, None]}
+    assert differences([red]) == {}
+    assert differences([]) == {}
+
+
+@pytest.mark.django_db
+def test_a_product_counts_in_all_categories_above_its_own() -> None:
+    home = make_category(name="Home")
+    lights = make_category(name="Lights", parent_id=home.id)
+    make_category(name="Lamps", parent_id=lights.id)
+    for category in ("Lamps", "Lamps", "Lights", "Home"):
+        make_product(name="Thing", category=category)
+
+    found_in = count_facets(select_products(Filters(category="Lights"))).categories
+
+    assert [(each.name, each.count) for each in found_in] == [("Home", 3), ("Lights", 3), ("Lamps", 2)]
