@@ -37,7 +37,7 @@ def check() -> dict[str, str]:
             logger.warning("%s is not ready: %s", name, type(error).__name__)
             answers[name] = _UNAVAILABLE
     databases = {f"{service}_database": answers[alias] for service, alias in settings.SERVICE_DATABASES.items()}
-    return databases | {name: answers[name] for name in ("cache", "broker") if name in answers}
+    return databases | {name: answers[name] for name in ("catalogue", "cache", "broker") if name in answers}
 
 
 def _dependencies() -> dict[str, Callable[[], str]]:
@@ -45,6 +45,8 @@ def _dependencies() -> dict[str, Callable[[], str]]:
     jobs: dict[str, Callable[[], str]] = {
         alias: partial(_database, alias) for alias in dict.fromkeys(settings.SERVICE_DATABASES.values())
     }
+    if settings.CATALOGUE_DATABASE not in jobs:
+        jobs["catalogue"] = partial(_database, settings.CATALOGUE_DATABASE)
     if settings.REDIS_URL:
         jobs["cache"] = _cache
     if settings.BROKER_URL:

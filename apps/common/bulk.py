@@ -27,7 +27,7 @@ def insert(rows: Iterable[models.Model]) -> None:
         return
     connection = connections[router.db_for_write(type(first)) or "default"]
     if connection.vendor == "mongodb":
-        type(first)._base_manager.bulk_create(chain([first], rows), batch_size=1000)
+        type(first)._default_manager.bulk_create(chain([first], rows), batch_size=1000)  # noqa: SLF001 - documented
         return
     quote = connection.ops.quote_name
     fields = [field for field in first._meta.local_concrete_fields if not isinstance(field, models.AutoField)]

@@ -14,6 +14,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model, QuerySet
 from pymongo import UpdateOne
 
+from config.mongodb.outages import says_when_away
+
 Stage = Mapping[str, Any]
 
 
@@ -36,19 +38,23 @@ def aggregate(rows: QuerySet[Any], stages: Sequence[Stage]) -> list[dict[str, An
     except EmptyResultSet:
         return []
     conditions = [*(query.lookup_pipeline or ()), {"$match": query.match_mql}]
-    return list(_collection(rows.model).aggregate([*conditions, *stages]))
+    with says_when_away():
+        return list(_collection(rows.model).aggregate([*conditions, *stages]))
 
 
 def write(model: type[Model], changes: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
     """Set fields of documents, each pair being which document and what to set, in one request."""
     if requests := [UpdateOne(which, {"$set": what}) for which, what in changes]:
-        _collection(model).bulk_write(requests, ordered=False)
+        with says_when_away():
+            _collection(model).bulk_write(requests, ordered=False)
 
 
 def fields(row: Model, names: Iterable[str]) -> dict[str, Any]:
     """The row's fields as MongoDB keeps them."""
-    columns = [row._meta.get_field(name) for name in names]
-    return {column.column: column.get_db_prep_save(getattr(row, column.attname), connection()) for column in columns}
+    columns = {field.name: field for field in row._meta.concrete_fields}
+    return {
+        columns[name].column or name: columns[name].get_db_prep_save(getattr(row, name), connection()) for name in names
+    }
 
 
 def key_of(identifier: UUID) -> str:

@@ -1,6 +1,6 @@
 """A column that each store keeps in its own way."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 from django.db import NotSupportedError, models
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -22,7 +22,7 @@ class WordsField(models.TextField):  # type: ignore[type-arg] # generic in the s
 class _Word(models.Lookup[Any]):
     """A condition on a word of a `WordsField`; the relational databases have full-text indexes instead."""
 
-    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:  # noqa: ARG002 - as in Django
+    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> NoReturn:  # noqa: ARG002 - as in Django
         raise NotSupportedError("Words are looked up by the full-text index.")
 
     def as_mql(self, compiler: Any, connection: BaseDatabaseWrapper, *, as_expr: bool = False) -> dict[str, Any]:  # noqa: ANN401, ARG002 - the backend has no types

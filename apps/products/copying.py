@@ -1,0 +1,102 @@
+"""Moving the catalogue between its stores, while the shop goes on with the first.
+
+A copy needs no memory of how far it came: it compares what both stores have, a batch at a time, and writes what
+differs. So it can be cut off and run again, and once more when the shop has stopped, until nothing differs.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.db import models
+
+from apps.common.api.renderers import to_json
+from apps.common.money import MAX_PLACES
+from apps.products.models import Category, Product
+
+_BATCH = 500
+_PLACES = Decimal(1).scaleb(-MAX_PLACES)
+# Parents before children: a relational store checks that they are there.
+_MODELS: tuple[type[models.Model], ...] = (Category, Product)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a store holds: how many documents, and a checksum (SHA-256) over all their fields, document by document."""
+
+    count: int
+    checksum: str
+
+
+def copy(source: str, target: str) -> Iterator[int]:
+    """Make the target's documents those of the source, by the aliases of their databases. Yields how many each batch
+    has written. Deletes nothing but categories, as nothing else is ever deleted.
+    """
+    for model in _MODELS:
+        for batch in _batches(model, source):
+            yield _write(model, batch, target)
+    yield _delete_categories(source, target)
+
+
+def contents(model: type[models.Model], alias: str) -> Contents:
+    """What the store has of a model."""
+    digest, count = hashlib.sha256(), 0
+    for batch in _batches(model, alias):
+        for row in batch:
+            digest.update(to_json(_fields(row), orjson.OPT_SORT_KEYS))
+            count += 1
+    return Contents(count, digest.hexdigest())
+
+
+def _batches(model: type[models.Model], alias: str) -> Iterator[list[models.Model]]:
+    """All documents: by id or, categories, from the top of the tree down."""
+    rows = _all(model).using(alias)
+    if model is Category:
+        deepest_last = sorted(rows.order_by("pk"), key=lambda row: row.path.count("/"))
+        yield from (deepest_last[start : start + _BATCH] for start in range(0, len(deepest_last), _BATCH))
+        return
+    last = UUID(int=0)
+    while batch := list(rows.filter(pk__gt=last).order_by("pk")[:_BATCH]):
+        last = batch[-1].pk
+        yield batch
+
+
+def _all(model: type[models.Model]) -> models.Manager[Any]:
+    """Everything, with every field."""
+    return model._base_manager  # noqa: SLF001 - the manager that hides nothing
+
+
+def _write(model: type[models.Model], batch: list[models.Model], target: str) -> int:
+    there = {row.pk: _fields(row) for row in _all(model).using(target).filter(pk__in=[row.pk for row in batch])}
+    written = 0
+    for row in batch:
+        fields = _fields(row)
+        if row.pk not in there:
+            model(**fields).save(using=target, force_insert=True)
+            written += 1
+        elif there[row.pk] != fields:
+            _all(model).using(target).filter(pk=row.pk).update(**fields)
+            written += 1
+    return written
+
+
+def _delete_categories(source: str, target: str) -> int:
+    """Forget categories that the source has no more, the lowest first."""
+    known = set(Category.objects.using(source).values_list("pk", flat=True))
+    gone = [row for row in Category.objects.using(target) if row.pk not in known]
+    for row in sorted(gone, key=lambda row: -row.path.count("/")):
+        Category.objects.using(target).filter(pk=row.pk).delete()
+    return len(gone)
+
+
+def _fields(row: models.Model) -> Mapping[str, Any]:
+    """Every column but the flag, which belongs to the store. One store fills a price's places up, another does not."""
+    values = {field.attname: field.value_from_object(row) for field in row._meta.concrete_fields}
+    values.pop("unannounced", None)
+    if "price" in values:
+        values["price"] = values["price"].quantize(_PLACES)
+    return values
