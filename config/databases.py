@@ -38,7 +38,12 @@ _SQLITE_OPTIONS = {
 }
 
 _POSTGRESQL_OPTIONS = {
-    "connect_timeout": 5,
+    # A server that has gone silent is noticed within seconds, and what was asked of it answered by 503.
+    "connect_timeout": 3,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
     # Prepared statements: a statement that a connection has seen five times is planned no more.
     "server_side_binding": True,
     "prepare_threshold": 5,

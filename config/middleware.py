@@ -10,6 +10,7 @@ from django.utils.log import log_response
 from django.utils.safestring import SafeString, mark_safe
 from django.views.debug import ExceptionReporter
 
+from apps.common.api.errors import DATABASE_AWAY
 from config import views
 
 logger = logging.getLogger("django.request")
@@ -35,6 +36,8 @@ class ErrorAnswers:
             return views.forbidden(request, exception)
         if isinstance(exception, (SuspiciousOperation, BadRequest)):
             return views.bad_request(request, exception)
+        if isinstance(exception, DATABASE_AWAY):
+            return views.unavailable(request)
         got_request_exception.send(sender=type(self), request=request)
         response = views.server_error(request)
         log_response("Internal Server Error: %s", request.path, response=response, request=request, exception=exception)

@@ -1,5 +1,6 @@
 """Pages that belong to no app: the landing page, health, uploaded files, and answers when something went wrong."""
 
+import sys
 from collections.abc import Callable
 from functools import wraps
 from http import HTTPStatus
@@ -16,7 +17,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.static import serve
 
-from apps.common.api.errors import body
+from apps.common.api.errors import DATABASE_AWAY, DatabaseUnavailable, body
 from config import readiness
 
 _PROSE = {
@@ -25,6 +26,7 @@ _PROSE = {
     HTTPStatus.NOT_FOUND: ("not_found", "There is nothing at this address."),
     HTTPStatus.METHOD_NOT_ALLOWED: ("method_not_allowed", "This address is only read: GET or HEAD."),
     HTTPStatus.INTERNAL_SERVER_ERROR: ("error", "Something went wrong on our side. It has been noted."),
+    HTTPStatus.SERVICE_UNAVAILABLE: (DatabaseUnavailable.code, DatabaseUnavailable.sentence),
 }
 
 
@@ -75,6 +77,8 @@ def media(request: HttpRequest, path: str) -> HttpResponseBase:
     except (OSError, ValueError, SuspiciousOperation) as error:
         raise Http404 from error  # a name that the file system cannot hold, or outside of the folder
     response["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    # A name is never used again for another content.
+    response["Cache-Control"] = "public, max-age=31536000, immutable"
     return response
 
 
@@ -108,7 +112,16 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    if isinstance(sys.exception(), DATABASE_AWAY):
+        return unavailable(request)  # a middleware has raised it, past ours
     return _answer(request, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def unavailable(request: HttpRequest) -> HttpResponse:
+    """A database is away."""
+    response = _answer(request, HTTPStatus.SERVICE_UNAVAILABLE)
+    response["Retry-After"] = str(DatabaseUnavailable.retry_after)
+    return response
 
 
 def is_for_programs(request: HttpRequest) -> bool:

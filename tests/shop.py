@@ -30,7 +30,7 @@ class Shop:
         self.url = f"http://127.0.0.1:{port}"
         self.log = data_dir / "serve.log"
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        self._environment = {
+        self.environment = {
             **inherited,
             "DATA_DIR": str(data_dir),
             "PORT": str(port),
@@ -44,7 +44,7 @@ class Shop:
         """The output of a management command; raises when it fails."""
         command = [sys.executable, "manage.py", *arguments]
         done = subprocess.run(
-            command, cwd=ROOT, env=self._environment, check=False, capture_output=True, text=True, timeout=120
+            command, cwd=ROOT, env=self.environment, check=False, capture_output=True, text=True, timeout=120
         )
         assert done.returncode == 0, f"{' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done.stdout
@@ -53,7 +53,7 @@ class Shop:
         """Start, and wait until the shop says that it is ready."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "manage.py", "serve"], cwd=ROOT, env=self._environment, stdout=log, stderr=log
+                [sys.executable, "manage.py", "serve"], cwd=ROOT, env=self.environment, stdout=log, stderr=log
             )
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
@@ -101,7 +101,7 @@ class Shop:
         """Somebody who may do everything."""
         name = f"admin{uuid4().hex[:12]}"
         account = {"DJANGO_SUPERUSER_USERNAME": name, "DJANGO_SUPERUSER_PASSWORD": PASSWORD}
-        self._environment.update(account)
+        self.environment.update(account)
         self.manage("createsuperuser", "--noinput", f"--email={name}@example.com")
         return Client(self.url).log_in(name + "@example.com", PASSWORD)
 
@@ -155,8 +155,11 @@ class Client:
 
 @contextmanager
 def open_shop(folder: Path, **environment: str) -> Iterator[Shop]:
-    """A running shop on the database vendor that the suite runs on; nothing of it is left in the end."""
-    if os.environ.get("DATABASE_URL", "").startswith("postgres"):
+    """A running shop on the database vendor that the suite runs on, unless one is named; nothing of it is left in the
+    end.
+    """
+    is_named = "DATABASE_URL" in environment
+    if not is_named and os.environ.get("DATABASE_URL", "").startswith("postgres"):
         with new_postgres_database() as url:
             yield from _running(folder, {**environment, "DATABASE_URL": url})
     else:

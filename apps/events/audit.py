@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from apps.common.audit import Rule
 from apps.common.databases import all_aliases
+from apps.events.dead_letters import dead_letters
 from apps.events.delivery import missing
 from apps.events.models import FailedDelivery, OutboxEvent
 
@@ -55,6 +56,10 @@ def _dead() -> Iterator[str]:
             yield f"delivery {failure.id} to {failure.consumer} has failed {failure.attempts} times: {failure.error}"
 
 
+def _count_dead_letters() -> int:
+    return len(dead_letters())
+
+
 def _count_events() -> int:
     return sum(OutboxEvent.objects.using(alias).count() for alias in all_aliases())
 
@@ -68,4 +73,5 @@ RULES = [
     Rule("every published event has reached every subscriber", _count_events, _handled),
     Rule("every failed delivery is tried again in time", _count_failures, _overdue),
     Rule("no delivery has been given up", _count_failures, _dead),
+    Rule("no message has been put aside unread", _count_dead_letters, dead_letters),
 ]

@@ -24,8 +24,12 @@ Handler = Callable[[Event], None]
 Message = dict[str, Any]
 
 MAX_ATTEMPTS = 10
+# A worker on Redis keeps what waits here, and must be done with it before its visibility time-out is over.
+MAX_PAUSE = 15
+# What a subscriber itself raises is about a message that nobody can read: it is put aside, not acknowledged.
+_PUT_ASIDE: Any = {"acks_on_failure": False}
 # Not the event's fault: what is left of the batch is tried again.
-_LATER = (OperationalError, InterfaceError, SoftTimeLimitExceeded)
+LATER = (OperationalError, InterfaceError, SoftTimeLimitExceeded)
 
 
 def subscriber(
@@ -45,17 +49,18 @@ def subscriber(
     def decorate(handle: Handler) -> "Task[..., None]":
         consumer = _Consumer(name, name.partition(".")[0], handle, ordered, transactional)
 
-        @shared_task(name=name, bind=True, max_retries=None)
+        @shared_task(name=name, bind=True, max_retries=None, **_PUT_ASIDE)
         def deliver(task: "Task[..., None]", messages: Sequence[Message]) -> None:
             try:
                 consumer.take(messages)
-            except _LATER as error:
+            except LATER as error:
                 # Nowhere to note it: the broker, or the outbox, keeps the whole batch.
                 if task.request.is_eager:
                     raise
-                raise task.retry(exc=error, countdown=min(60, 2**task.request.retries)) from error
+                raise task.retry(exc=error, countdown=min(MAX_PAUSE, 2**task.request.retries)) from error
 
-        return deliver
+        task: Task[..., None] = deliver
+        return task
 
     return decorate
 
@@ -77,7 +82,7 @@ class _Consumer:
         for message in messages:
             try:
                 self._run(Event.from_message(message))
-            except _LATER:
+            except LATER:
                 raise
             except Exception as error:
                 logger.exception("%s failed on event %s", self.name, message["id"])

@@ -28,16 +28,18 @@ def publish(service: str, *facts: Fact) -> None:
         raise NotInTransaction("publish() must be called in the transaction that makes the change.")
     trace = _traceparent()
     OutboxEvent.objects.using(alias).bulk_create(
-        (OutboxEvent(
-            id=fact.id or new_id(),
-            type=fact.type,
-            source=service,
-            subject=fact.subject,
-            sequence=fact.sequence,
-            data=dict(fact.data),
-            traceparent=trace,
-        )
-        for fact in facts),
+        (
+            OutboxEvent(
+                id=fact.id or new_id(),
+                type=fact.type,
+                source=service,
+                subject=fact.subject,
+                sequence=fact.sequence,
+                data=dict(fact.data),
+                traceparent=trace,
+            )
+            for fact in facts
+        ),
         ignore_conflicts=any(fact.id for fact in facts),
     )
 

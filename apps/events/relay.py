@@ -8,9 +8,12 @@ from datetime import timedelta
 from celery import current_app
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
+from kombu.exceptions import OperationalError as BrokerError
 
 from apps.common.databases import skips_locked
+from apps.common.outages import Outage
 from apps.events.models import OutboxEvent
 
 logger = logging.getLogger(__name__)
@@ -18,7 +21,12 @@ logger = logging.getLogger(__name__)
 BATCH = 100
 # A relay that died is replaced after this: longer than publishing a batch ever takes.
 LEASE = timedelta(seconds=30)
-MAX_BACK_OFF_SECONDS = 60
+# What failed is tried again soon: a broker that is back should not be kept waiting.
+MAX_BACK_OFF_SECONDS = 5
+# A broker that takes a message and does not say so has hung.
+_CONFIRM_SECONDS = 5
+
+broker_outage = Outage("The broker")
 
 
 def relay_batch(alias: str) -> int:
@@ -33,18 +41,26 @@ def relay_batch(alias: str) -> int:
     rows = OutboxEvent.objects.using(alias).filter(pk__in=[event.pk for event in events])
     try:
         _dispatch(events)
+    except BrokerError as error:
+        broker_outage.began(error)
+        _put_off(rows, events, error)
     except Exception as error:
         logger.exception("Publishing %d events failed", len(events))
-        attempts = max(event.attempts for event in events) + 1
-        back_off = timedelta(seconds=min(MAX_BACK_OFF_SECONDS, 2 ** min(attempts, 10)))
-        rows.update(
-            attempts=attempts, last_error=f"{type(error).__name__}: {error}", available_at=timezone.now() + back_off
-        )
+        _put_off(rows, events, error)
     else:
+        broker_outage.ended()
         now = timezone.now()
         # Without a broker every subscriber has run by now.
         rows.update(published_at=now, delivered_at=now if settings.CELERY_TASK_ALWAYS_EAGER else None)
     return len(events)
+
+
+def _put_off(rows: QuerySet[OutboxEvent], events: Sequence[OutboxEvent], error: Exception) -> None:
+    attempts = max(event.attempts for event in events) + 1
+    back_off = timedelta(seconds=min(MAX_BACK_OFF_SECONDS, 2 ** min(attempts, 10)))
+    rows.update(
+        attempts=attempts, last_error=f"{type(error).__name__}: {error}", available_at=timezone.now() + back_off
+    )
 
 
 def _lease(alias: str) -> Sequence[OutboxEvent]:
@@ -78,4 +94,4 @@ def send(task: str, messages: Sequence[dict[str, object]]) -> None:
     if settings.CELERY_TASK_ALWAYS_EAGER:
         current_app.tasks[task].apply_async(args=(messages,))
     else:
-        current_app.send_task(task, args=(messages,))
+        current_app.send_task(task, args=(messages,), confirm_timeout=_CONFIRM_SECONDS)

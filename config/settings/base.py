@@ -92,6 +92,7 @@ TEMPLATES = [
 ]
 SILENCED_SYSTEM_CHECKS = [
     "auth.W004",  # usernames are unique, ignoring case: by a constraint, which this check does not see
+    "models.W027",  # MongoDB keeps no CHECK: the service refuses what one would
     "models.W042",  # Django's big integers are meant where a table has no id of its own
     "security.W004",  # HTTPS, its redirect and HSTS are the business of the proxy in front
     "security.W008",
@@ -111,6 +112,8 @@ PORT = env.integer("PORT", 8080, low=1, high=65535)
 # --- Stores --------------------------------------------------------------------------------------
 
 DATABASES, SERVICE_DATABASES, CATALOGUE_DATABASE = databases.from_environment(DATA_DIR)
+# Whether documents are in a store of their own.
+MONGODB_URL = env.text("MONGODB_URL")
 DATABASE_ROUTERS = ["config.databases.ServiceRouter"]
 
 REDIS_URL = env.url("REDIS_URL", ("redis", "rediss", "unix"))
@@ -149,8 +152,15 @@ WEB_THREADS = env.integer("WEB_THREADS", 2 * (os.cpu_count() or 1) + 1, low=1, h
 STATIC_URL = "/static/"
 # Found where the packages keep them: no collectstatic is needed, neither here nor in a container.
 WHITENOISE_USE_FINDERS = True
-MEDIA_URL = "/media/"
+# Uploaded files: in a folder, or in a bucket where everybody can read them.
 MEDIA_ROOT = DATA_DIR / "media"
+_BUCKET, MEDIA_URL = env.bucket("MEDIA_STORAGE_URL") or ({}, "/media/")
+STORAGES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "apps.common.storages.Bucket", "OPTIONS": _BUCKET}
+    if _BUCKET
+    else {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 # Where a file may be sent, which may be larger than any other request: pictures and lists of products.
 UPLOAD_PATHS = r"/api/v1/products/([^/]+/images|import)|/admin/products/product/.+"
@@ -275,7 +285,7 @@ EVENT_SUBSCRIBERS: dict[str, list[str]] = {
     "import.requested": ["products.run_import"],
     "order.created": ["users.log_activity", "orders.mail_customer"],
     "order.updated": ["users.log_activity"],
-    "order.paid": ["products.settle_reservation", "users.log_activity", "orders.mail_customer"],
+    "order.paid": ["products.settle_reservation", "products.count_sales", "users.log_activity", "orders.mail_customer"],
     "order.shipped": ["users.log_activity", "orders.mail_customer"],
     "order.delivered": ["users.log_activity"],
     "order.cancelled": ["products.settle_reservation", "users.log_activity", "orders.mail_customer"],
@@ -302,6 +312,8 @@ CELERY_TASK_SOFT_TIME_LIMIT = 45
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_CONSUMER = "apps.events.dead_letters.Consumer"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+# Nobody talks to a worker, and of two on hosts of one name RabbitMQ would refuse the second its queue for that.
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 # A task that has begun is finished when the broker goes away: half a mail could only be sent twice.
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 # Why these: docs/decisions/0010-brokers.md. A worker waits for its broker for ever; who publishes gives up at once.
@@ -351,8 +363,10 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         task: {"task": task, "schedule": seconds, "options": {"expires": seconds}}
         for task, seconds in _SECONDS_BETWEEN.items()
     },
+    "cool-popular-products": {"task": "products.cool_popular", "schedule": crontab(minute=40)},
     "clean-events": {"task": "events.clean", "schedule": crontab(hour=3, minute=10)},
     "clean-imports": {"task": "products.clean_imports", "schedule": crontab(hour=3, minute=25)},
+    "clean-pictures": {"task": "products.clean_pictures", "schedule": crontab(hour=3, minute=50)},
     "clean-idempotency-keys": {"task": "common.clean_idempotency_keys", "schedule": crontab(minute=20)},
     "clean-sessions": {"task": "users.clean_sessions", "schedule": crontab(hour=3, minute=40)},
 }

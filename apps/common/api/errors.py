@@ -16,6 +16,9 @@ from apps.common import errors
 
 logger = logging.getLogger(__name__)
 
+# What Django raises when a database does not answer.
+DATABASE_AWAY = (OperationalError, InterfaceError)
+
 HTTP_STATUS: dict[type[errors.DomainError], int] = {
     errors.InvalidInput: 400,
     errors.Unauthenticated: 401,
@@ -54,14 +57,15 @@ class DatabaseUnavailable(errors.Unavailable):
     """A database did not answer."""
 
     code = "database_unavailable"
+    sentence = "The shop's database did not answer. Try again in a moment."
 
 
 class ExceptionHandler(StandardizedHandler):
     """Adds domain errors, databases that are away and what Django finds suspicious to what is known already."""
 
     def convert_known_exceptions(self, exc: Exception) -> Exception:
-        if isinstance(exc, (OperationalError, InterfaceError)):
-            exc = DatabaseUnavailable("The shop's database did not answer. Try again in a moment.")
+        if isinstance(exc, DATABASE_AWAY):
+            exc = DatabaseUnavailable(DatabaseUnavailable.sentence)
         if isinstance(exc, RequestDataTooBig):
             exc = errors.TooLarge("The request body is too large.")
         if isinstance(exc, errors.DomainError):

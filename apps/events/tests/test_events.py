@@ -11,15 +11,17 @@ import pytest
 import time_machine
 from celery import current_app
 from celery.exceptions import SoftTimeLimitExceeded
-from django.db import OperationalError, connections, transaction
+from django.db import InterfaceError, OperationalError, connections, transaction
 from django.utils import timezone
 from django_guid import clear_guid, set_guid
+from kombu.exceptions import OperationalError as BrokerError
 
 from apps.common.databases import alias_of, atomic
 from apps.common.ids import new_id
 from apps.events import consumer
 from apps.events.consumer import subscriber
 from apps.events.envelope import Event, Fact
+from apps.events.management.commands import relay as relay_command
 from apps.events.models import FailedDelivery, InboxEntry, InboxPosition, OutboxEvent
 from apps.events.outbox import NotInTransaction, publish
 from apps.events.relay import relay_batch
@@ -129,6 +131,34 @@ def test_a_failed_publication_is_put_off_and_comes_again() -> None:
     with time_machine.travel(timezone.now() + timedelta(seconds=3)):
         assert relay_batch(ALIAS) == 1
     assert seen == [1]
+
+
+def test_a_broker_that_is_away_is_mentioned_once_and_tried_again_soon(caplog: pytest.LogCaptureFixture) -> None:
+    tell("test.any", 1)
+    begin = timezone.now()
+    with patch("apps.events.relay.send", side_effect=BrokerError("refused")):
+        for seconds in range(0, 600, 10):
+            with time_machine.travel(begin + timedelta(seconds=seconds)):
+                assert relay_batch(ALIAS) == 1
+        assert relay_command._pass() == relay_command.TROUBLE_SECONDS
+    # However long it was away, it is asked again after five seconds.
+    with time_machine.travel(begin + timedelta(seconds=596)):
+        assert relay_batch(ALIAS) == 1
+    assert seen == [1]
+    (gone, back) = [record.getMessage() for record in caplog.records]
+    assert gone == "The broker does not answer (OperationalError: refused)"
+    assert back.startswith("The broker answers again, after ")
+
+
+@pytest.mark.parametrize("error", [OperationalError("gone"), InterfaceError("closed")])
+def test_a_relay_without_its_database_waits_for_it(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        patch("apps.events.management.commands.relay.relay_batch", side_effect=error),
+        patch.object(connections, "close_all"),  # the test's own
+    ):
+        assert [relay_command._pass() for _ in range(3)] == [relay_command.TROUBLE_SECONDS] * 3
+    assert relay_command._pass() == relay_command.IDLE_SECONDS
+    assert len(caplog.records) == 2
 
 
 def test_the_events_of_a_relay_that_died_are_taken_over() -> None:

@@ -1,20 +1,21 @@
 """`manage.py relay`: publish committed events until told to stop."""
 
-import logging
 import signal
 import threading
 from argparse import ArgumentParser
 
 from django.core.management.base import BaseCommand
-from django.db import DatabaseError, connections
+from django.db import Error as DatabaseTrouble
+from django.db import connections
 
 from apps.common.databases import all_aliases
-from apps.events.relay import relay_batch
-
-logger = logging.getLogger(__name__)
+from apps.common.outages import Outage
+from apps.events.relay import broker_outage, relay_batch
 
 IDLE_SECONDS = 0.2
 TROUBLE_SECONDS = 2.0
+
+_database_outage = Outage("The relay's database")
 
 
 class Command(BaseCommand):
@@ -36,11 +37,14 @@ class Command(BaseCommand):
 
 
 def _pass() -> float:
-    """One batch from each database; returns how many seconds to rest: none while there is work."""
+    """One batch from each database; returns how many seconds to rest: none while there is work, and it can be done."""
     try:
         taken = sum(relay_batch(alias) for alias in all_aliases())
-    except DatabaseError:
-        logger.exception("The relay lost its database; it tries again in %s s", TROUBLE_SECONDS)
+    except DatabaseTrouble as error:
+        _database_outage.began(error)
         connections.close_all()
+        return TROUBLE_SECONDS
+    _database_outage.ended()
+    if broker_outage.is_on:
         return TROUBLE_SECONDS
     return 0 if taken else IDLE_SECONDS
