@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from django.conf import settings
 from django.core.cache import cache
 from rest_framework.test import APIClient
 
@@ -14,8 +15,12 @@ from config import services
 from tests.flow import LoggedIn
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A test with `django_db` may use every database: in one layout services share one, in the other they do not."""
+    about_mongodb = [item for item in items if item.get_closest_marker("mongodb")]
+    if about_mongodb and not settings.MONGODB_URL:
+        config.hook.pytest_deselected(items=about_mongodb)
+        items[:] = [item for item in items if item not in about_mongodb]
     for item in items:
         mark = item.get_closest_marker("django_db")
         if mark and "databases" not in mark.kwargs:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -20,6 +20,12 @@ _MONGODB = re.compile(
     r"mongodb(\+srv)?://([^@/?\s]+@)?[^@/?:,\s]+(:[0-9]{1,5})?(,[^@/?:,\s]+(:[0-9]{1,5})?)*"
     r"(/(?P<name>[^/?\s.\"$]{0,63})(\?\S*)?)?"
 )
+_BUCKET = re.compile(
+    r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/(?P<prefix>[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*))?"
+    r"(\?(?P<query>\S+))?"
+)
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9_.-]+)*")
+_BUCKET_QUERY = {"endpoint_url": _ORIGIN, "public_url": _ORIGIN, "region": re.compile("[a-z0-9-]+")}
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _LONGEST = timedelta(days=3650)
 # These name no server on the network, or one on this machine.
@@ -157,7 +163,35 @@ def mongodb(name: str) -> dict[str, Any] | None:
             f"{name} must be of the form mongodb://user:password@host:27017/name, special characters in it "
             "percent-encoded."
         )
-    return {"ENGINE": "django_mongodb_backend", "HOST": value, "NAME": match["name"] or "cartwright"}
+    return {"ENGINE": "config.mongodb", "HOST": value, "NAME": match["name"] or "cartwright"}
+
+
+def bucket(name: str) -> tuple[dict[str, str], str] | None:
+    """The storage's options behind a URL such as `s3://bucket/prefix?region=eu-west-1`, and the address below which
+    everybody sees its files; None when the variable is unset.
+    """
+    value = text(name)
+    if not value:
+        return None
+    match = _BUCKET.fullmatch(value)
+    query = dict(parse_qsl(match["query"] or "", keep_blank_values=True)) if match else {}
+    if not match or not all(key in _BUCKET_QUERY and _BUCKET_QUERY[key].fullmatch(query[key]) for key in query):
+        raise ImproperlyConfigured(
+            f"{name} must be of the form s3://bucket/prefix?region=eu-west-1&endpoint_url=https://host&"
+            "public_url=https://host, of which all but the bucket may be left out; keys belong into AWS_ACCESS_KEY_ID "
+            "and AWS_SECRET_ACCESS_KEY."
+        )
+    endpoint, region = query.get("endpoint_url"), query.get("region")
+    host = ".".join(part for part in (match["bucket"], "s3", region, "amazonaws.com") if part)
+    public = query.get("public_url") or (f"{endpoint}/{match['bucket']}" if endpoint else f"https://{host}")
+    options = {
+        "bucket_name": match["bucket"],
+        "location": match["prefix"],
+        "endpoint_url": endpoint,
+        "region_name": region,
+    }
+    address = f"{public}/{match['prefix']}/" if match["prefix"] else f"{public}/"
+    return {key: option for key, option in options.items() if option}, address
 
 
 def email(name: str, default: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import psycopg
 import redis
 from kombu import Connection, Exchange, Queue
 
-from tests.services import needs_rabbitmq, needs_redis, new_postgres_database
+from tests.services import mongodb, needs_rabbitmq, needs_redis, new_postgres_database
 from tests.shop import Client, Shop, open_shop
 
 STOCK = 100_000
@@ -150,11 +150,14 @@ class World:
 
 @contextmanager
 def open_world(folder: Path, broker: str) -> Iterator[World]:
-    """A shop on PostgreSQL, with a cache in Redis and that broker. A server more is a line more in `servers`."""
+    """A shop on PostgreSQL and MongoDB, with a cache in Redis and that broker."""
     with ExitStack() as stack:
         database = stack.enter_context(new_postgres_database())
+        documents = stack.enter_context(mongodb(folder))
         servers = {
             "DATABASE_URL": (database, 5432),
+            # The driver would ask the server for its address, and pass by the door.
+            "MONGODB_URL": (f"{documents}/{folder.name}?directConnection=true", 27017),
             "REDIS_URL": (needs_redis(), 6379),
             "BROKER_URL": (needs_redis(), 6379) if broker == "redis" else (needs_rabbitmq(), 5672),
         }

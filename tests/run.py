@@ -1,6 +1,7 @@
 """`make test`: the suite in four layouts of databases, each against its own empty stores.
 
-SQLite and PostgreSQL, with one database for all services and with one per service. Arguments go to pytest. Nothing of
+SQLite and PostgreSQL, with one database for all services and with one per service, and once with the catalogue's
+documents in MongoDB. Arguments go to pytest. Nothing of
 the developer's own shop is touched: variables of the shop are dropped and `DATA_DIR` is a temporary folder.
 """
 
@@ -13,6 +14,7 @@ import tempfile
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -23,10 +25,10 @@ SERVICES = ("users", "products", "orders")
 # What a shell may have set for a shop of its own.
 SHOP_VARIABLES = """
 ALLOWED_HOSTS BIND BROKER_URL CORS_ALLOWED_ORIGINS CURRENCY DATABASE_URL DATA_DIR DEBUG DEFAULT_FROM_EMAIL
-DJANGO_SETTINGS_MODULE EMAIL_URL JWT_AUDIENCE JWT_EXPIRES_IN JWT_ISSUER JWT_PRIVATE_KEY JWT_PUBLIC_KEYS
-JWT_REFRESH_IN LOG_FORMAT LOG_LEVEL LOW_STOCK_THRESHOLD ORDERS_DATABASE_URL PASSWORD_POLICY PAYMENT_PROVIDER PORT
-PRODUCTS_DATABASE_URL QUEUE_PREFIX RATE_LIMITS REDIS_URL RESERVATION_TTL SECRET_KEY STAFF_EMAIL TRUSTED_PROXIES
-USERS_DATABASE_URL WEB_THREADS WEB_WORKERS
+DJANGO_SETTINGS_MODULE EMAIL_URL JWT_AUDIENCE JWT_EXPIRES_IN JWT_ISSUER JWT_PRIVATE_KEY JWT_PUBLIC_KEYS JWT_REFRESH_IN
+LOG_FORMAT LOG_LEVEL LOW_STOCK_THRESHOLD MAX_UPLOAD_MB MEDIA_STORAGE_URL MONGODB_URL ORDERS_DATABASE_URL
+PASSWORD_POLICY PAYMENT_PROVIDER PORT PRODUCTS_DATABASE_URL QUEUE_PREFIX RATE_LIMITS REDIS_URL RESERVATION_TTL
+SECRET_KEY STAFF_EMAIL TRUSTED_PROXIES USERS_DATABASE_URL WEB_THREADS WEB_WORKERS
 """
 MOST_PROCESSES = 8
 NO_TESTS_COLLECTED = 5
@@ -62,8 +64,10 @@ def main() -> int:
     postgres_error = services.postgres_error()
     outcomes = []
     try:
-        with tempfile.TemporaryDirectory(prefix="cartwright-test-") as folder:
-            for layout in _layouts(Path(folder), run_id):
+        with ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="cartwright-test-"))
+            mongodb_url = stack.enter_context(services.mongodb(Path(folder)))
+            for layout in _layouts(Path(folder), run_id, mongodb_url):
                 print(f"\n=== {layout.name} ".ljust(100, "="), flush=True)
                 if layout.is_postgres and postgres_error:
                     outcomes.append(_skip(layout))
@@ -81,12 +85,15 @@ def main() -> int:
     return 1 if any(outcome.is_failure for outcome in outcomes) else 0
 
 
-def _layouts(folder: Path, run_id: str) -> Iterator[Layout]:
+def _layouts(folder: Path, run_id: str, mongodb_url: str) -> Iterator[Layout]:
     """The four. pytest makes the databases itself, as `test_` and the name."""
     yield Layout("SQLite, one database", {}, "")
     yield Layout(
-        "SQLite, one database per service",
-        {f"{service.upper()}_DATABASE_URL": f"sqlite:///{folder / service}.sqlite3" for service in SERVICES},
+        "SQLite for each service, and MongoDB",
+        {
+            **{f"{service.upper()}_DATABASE_URL": f"sqlite:///{folder / service}.sqlite3" for service in SERVICES},
+            "MONGODB_URL": f"{mongodb_url}/{run_id}",
+        },
         "not e2e and not once",
     )
     yield Layout("PostgreSQL, one database", {"DATABASE_URL": _hasty(run_id)}, "not once")

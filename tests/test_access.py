@@ -1,21 +1,26 @@
 """Who may call what: every address and method of the API, for every kind of caller."""
 
+import base64
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
-from django.db import connections
+from django.core.files.base import ContentFile
 from django.urls import URLPattern, URLResolver, get_resolver
+from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
-from apps.common.databases import all_aliases
 from apps.orders.interface import Order
 from apps.orders.tests import factories
+from apps.products.transfer.jobs import start as start_import
 from apps.users.interface import Client, Role
 from apps.users.tests.factories import PASSWORD
 from config import readiness, services
-from tests.flow import LoggedIn
+from tests.flow import LoggedIn, everything_stored
 
 pytestmark = pytest.mark.django_db
 
@@ -50,14 +55,27 @@ PATCH   users/{user}                          401    403    403      403     403
 
 GET     products                              200    200      -      200     200    200
 POST    products                              401    403      -      201     403    201
+POST    products/import                       401    403      -      200     403    200
+GET     products/export                       401    403      -      200     403    200
+GET     products/imports                      401    403      -      200     403    200
+GET     products/imports/{import}             401    403      -      200     403    200
+GET     products/imports/{import}/rows        401    403      -      200     403    200
+GET     products/imports/{import}/errors      401    403      -      200     403    200
 GET     products/search                       200    200      -      200     200    200
+GET     products/suggest                      200    200      -      200     200    200
+GET     products/popular                      200    200      -      200     200    200
 GET     products/{product}                    200    200      -      200     200    200
+GET     products/{product}/variants           200    200      -      200     200    200
 PUT     products/{product}                    401    403      -      200     403    200
 PATCH   products/{product}                    401    403      -      200     403    200
 DELETE  products/{product}                    401    403      -      204     403    204
 GET     products/{product}/stock              401    403      -      200     403    200
 POST    products/{product}/stock/adjust       401    403      -      200     403    200
 GET     products/{product}/stock/movements    401    403      -      200     403    200
+POST    products/{product}/images             401    403      -      201     403    201
+PATCH   products/{product}/images             401    403      -      200     403    200
+PATCH   products/{pictured}/images/{picture}  401    403      -      200     403    200
+DELETE  products/{pictured}/images/{picture}  401    403      -      204     403    204
 GET     categories                            200    200      -      200     200    200
 POST    categories                            401    403      -      201     403    201
 GET     categories/{category}                 200    200      -      200     200    200
@@ -80,6 +98,10 @@ POST    orders/{paid}/ship                    401    403    403      403     200
 POST    orders/{shipped}/deliver              401    403    403      403     200    200
 POST    orders/{paid}/refund                  401    403    403      403     200    200
 """
+# The smallest that there is: one pixel.
+PICTURE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
 ROLES = {
     "other": Role.USER,
     "catalog": Role.CATALOG_STAFF,
@@ -106,12 +128,20 @@ def things(owner: LoggedIn) -> Mapping[str, Callable[[], object]]:
     def order() -> Order:
         return factories.place(user.id, (factories.make_product(), 1))
 
+    @cache
+    def pictured() -> tuple[UUID, UUID]:
+        product_id = factories.make_product().id
+        return product_id, services.products().add_image(product_id=product_id, content=PICTURE).id
+
     return {
         "user": lambda: user.id,
         "session": lambda: users.list_sessions(user_id=user.id)[0].id,
         "refresh": lambda: users.log_in(login=user.email, password=PASSWORD, client=log_in).refresh,
         "email": lambda: user.email,
         "product": lambda: factories.make_product().id,
+        "import": lambda: start_import(b"sku,name,price\nA,Lamp,9.99\n", dry_run=False).id,
+        "pictured": lambda: pictured()[0],
+        "picture": lambda: pictured()[1],
         "category": lambda: services.products().create_category(name="Lamps").id,
         "pending": lambda: order().id,
         "paid": lambda: factories.pay(order()).id,
@@ -138,6 +168,9 @@ def body(method: str, path: str, make: Mapping[str, Callable[[], object]]) -> di
         "PUT products/{product}": lambda: {"name": "Lamp", "price": "9.99"},
         "PATCH products/{product}": lambda: {"price": "9.99"},
         "POST products/{product}/stock/adjust": lambda: {"delta": 1, "reason": "delivery"},
+        "POST products/{product}/images": lambda: {"image": ContentFile(PICTURE, "lamp.png")},
+        "PATCH products/{product}/images": lambda: {"images": []},
+        "PATCH products/{pictured}/images/{picture}": lambda: {"alt": "A lamp"},
         "POST categories": lambda: {"name": "Chairs"},
         "PUT categories/{category}": lambda: {"name": "Chairs"},
         "PATCH categories/{category}": lambda: {"name": "Chairs"},
@@ -150,17 +183,6 @@ def body(method: str, path: str, make: Mapping[str, Callable[[], object]]) -> di
     return make_body() if make_body else None
 
 
-def everything_stored() -> dict[tuple[str, str], list[str]]:
-    """Every row of every table."""
-    stored = {}
-    for alias in all_aliases():
-        with connections[alias].cursor() as cursor:
-            for table in connections[alias].introspection.table_names(cursor):
-                cursor.execute(f'SELECT * FROM "{table}"')
-                stored[alias, table] = sorted(map(repr, cursor.fetchall()))
-    return stored
-
-
 @pytest.mark.parametrize(
     ("method", "path", "caller", "status"), [pytest.param(*row, id=f"{row[0]}-{row[1]}-{row[2]}") for row in rows()]
 )
@@ -168,11 +190,14 @@ def test_who_may_call_what(
     log_in: Callable[..., LoggedIn],
     api: APIClient,
     monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    tmp_path: Path,
     method: str,
     path: str,
     caller: str,
     status: int,
 ) -> None:
+    settings.MEDIA_ROOT = tmp_path
     monkeypatch.setattr(readiness, "check", dict)  # connects by itself, past the transaction of this test
     owner = log_in()
     client = {"nobody": api, "owner": owner}.get(caller) or log_in(ROLES[caller])
@@ -183,10 +208,13 @@ def test_who_may_call_what(
     must_not_write = method == "GET" or status >= 400
     before = everything_stored() if must_not_write else {}
 
-    if data is None:
+    if path == "products/import":
+        response = client.generic(method, address, "sku,name,price\nA,Lamp,9.99\n", content_type="text/csv")
+    elif data is None:
         response = client.generic(method, address)
     else:
-        response = getattr(client, method.lower())(address, data, format="json")
+        kind = "multipart" if "image" in data else "json"
+        response = getattr(client, method.lower())(address, data, format=kind)
 
     assert response.status_code == status, response.content
     if must_not_write:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -82,6 +83,45 @@ class TestBodies:
         response = RequestGuard(never)(request)
 
         assert (response.status_code, code_of(response.content)) == (400, "incomplete_body")
+
+    @pytest.mark.parametrize(
+        ("address", "kind", "is_taken"),
+        [
+            (f"{PRODUCTS}/1/images", "multipart/form-data; boundary=x", True),
+            (f"{PRODUCTS}/import", "multipart/form-data; boundary=x", True),
+            (f"{PRODUCTS}/import", "text/csv", True),
+            ("/admin/products/product/add/", "multipart/form-data; boundary=x", True),
+            (f"{PRODUCTS}/1/images", "application/json", False),
+            (f"{PRODUCTS}/1/images/2", "multipart/form-data; boundary=x", False),
+            (f"/x{PRODUCTS}/1/images", "multipart/form-data; boundary=x", False),
+            ("/admin/login/", "multipart/form-data; boundary=x", False),
+            (PRODUCTS, "text/csv", False),
+        ],
+    )
+    def test_files_are_read_where_they_belong(self, address: str, kind: str, is_taken: bool) -> None:
+        head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        content = head + b"x" * settings.DATA_UPLOAD_MAX_MEMORY_SIZE + b"\r\n--x--\r\n"
+        request = RequestFactory().post(address, content, content_type=kind)
+
+        response = RequestGuard(lambda _: HttpResponse())(request)
+
+        assert response.status_code == (200 if is_taken else 413)
+        assert not hasattr(request, "_body")
+
+    def test_a_file_waits_on_disk_and_is_read_by_the_view(self) -> None:
+        content = b"x" * (settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+        request = RequestFactory().post(f"{PRODUCTS}/import", content, content_type="text/csv")
+        seen = []
+
+        def view(request: HttpRequest) -> HttpResponse:
+            file: Any = request._stream
+            seen.append((file._rolled, request.read(), file))
+            return HttpResponse()
+
+        RequestGuard(view)(request)
+
+        ((is_on_disk, read, file),) = seen
+        assert (is_on_disk, read, file.closed) == (True, content, True)
 
     @pytest.mark.django_db
     @pytest.mark.parametrize(("levels", "status"), [(32, 400), (33, 400), (500, 400), (5000, 400)])

@@ -77,6 +77,12 @@ def test_every_refusal_has_the_shape_of_errors(document: dict[str, Any]) -> None
         ("post", "users/register", "201 400 409 429 503"),
         ("get", "products", "200 400 401 404 503"),
         ("patch", "products/{product_id}", "200 400 401 403 404 409 412 503"),
+        ("post", "products/{product_id}/images", "201 400 401 403 404 409 413 503"),
+        ("patch", "products/{product_id}/images", "200 400 401 403 404 503"),
+        ("delete", "products/{product_id}/images/{image_id}", "204 401 403 404 503"),
+        ("post", "products/import", "200 202 400 401 403 413 503"),
+        ("get", "products/export", "200 400 401 403 503"),
+        ("get", "products/imports/{import_id}/errors", "200 401 403 404 503"),
         ("post", "orders", "201 400 401 409 422 503"),
         ("post", "orders/{order_id}/pay", "200 400 401 402 404 409 422 503"),
         ("post", "orders/{order_id}/ship", "200 400 401 403 404 409 503"),
@@ -91,6 +97,7 @@ def test_the_statuses_of_a_call(document: dict[str, Any], method: str, path: str
     [
         ("post", "orders", {"Idempotency-Key"}, "201", {"Idempotent-Replayed", "Location", "X-Request-ID"}),
         ("post", "orders/{order_id}/refund", {"Idempotency-Key"}, "200", {"Idempotent-Replayed", "X-Request-ID"}),
+        ("post", "products/import", set(), "202", {"Location", "X-Request-ID"}),
         ("get", "products/{product_id}", {"If-None-Match"}, "304", {"ETag", "X-Request-ID"}),
         ("put", "products/{product_id}", {"If-Match"}, "200", {"ETag", "X-Request-ID"}),
         ("delete", "products/{product_id}", {"If-Match"}, "204", {"X-Request-ID"}),
@@ -136,3 +143,12 @@ def test_line_breaks() -> None:
         with pytest.raises(Exception, match="Line breaks") as caught:
             LineField().run_validation(f"a{character}b")
         assert caught.value.get_codes() == ["control_characters"]  # type: ignore[attr-defined]
+
+
+def test_a_picture_is_sent_as_a_file(document: dict[str, Any]) -> None:
+    (kind,) = operation(document, "post", "products/{product_id}/images")["requestBody"]["content"].items()
+
+    assert kind[0] == "multipart/form-data"
+    schema = document["components"]["schemas"][kind[1]["schema"]["$ref"].rpartition("/")[2]]
+    assert schema["properties"]["image"] == {"type": "string", "format": "binary"}
+    assert schema["required"] == ["image"]

@@ -8,6 +8,7 @@ from functools import cache
 import pytest
 import requests
 
+from tests.journeys import sixteen_buyers_of_fifty_lamps, walk_through
 from tests.load import Answer, Shopper, shoppers
 from tests.outage import World, open_world
 
@@ -71,6 +72,43 @@ def test_without_its_database_the_shop_says_when_to_ask_again(world: World) -> N
             _says_when_to_come_back(answer.response)
     _has_recovered(world, crowd)
     assert _said(world, begin, "The relay's database") == (1, 1)
+
+
+@pytest.mark.parametrize("world", ["redis"], indirect=True)
+def test_without_its_documents_the_shop_goes_on_with_the_orders_that_it_has(world: World) -> None:
+    customer = world.shop.customer()
+    paid_meanwhile, cancelled_meanwhile = (customer.order(world.lamp).json()["id"] for _ in range(2))
+
+    def look() -> None:
+        assert customer.get(f"/orders/{paid_meanwhile}").status_code == 200
+        assert customer.pay(paid_meanwhile).json()["status"] == "paid"
+        assert customer.post(f"/orders/{cancelled_meanwhile}/cancel").json()["status"] == "cancelled"
+        ready = requests.get(f"{world.shop.url}/ready", timeout=LONGEST)
+        assert ready.status_code == 503
+        assert ready.json()["checks"]["catalogue"] in {"unavailable", "no answer in time"}
+
+    with shoppers(world.shop, world.lamp) as crowd:
+        _each_buys(world, crowd)
+        away = _without(world, "MONGODB_URL", look)
+        assert _buys(world) == (201, 200)
+    answers = _answers(crowd)
+    assert {answer.status for answer in answers} <= {200, 201, 409, 503}
+    during = [answer for answer in _during(away, answers) if answer.what != "pay"]
+    assert {answer.status for answer in during} == {503}
+    for answer in during:
+        _says_when_to_come_back(answer.response)
+    _has_recovered(world, crowd)
+
+
+@pytest.mark.parametrize("world", ["rabbitmq", "redis"], indirect=True)
+class TestOnEveryServer:
+    """On PostgreSQL, MongoDB and Redis, with each broker and its worker."""
+
+    def test_the_walk_through(self, world: World) -> None:
+        walk_through(world.shop, world.admin)
+
+    def test_sixteen_buyers_of_fifty_lamps(self, world: World) -> None:
+        sixteen_buyers_of_fifty_lamps(world.shop, world.admin)
 
 
 def _without(world: World, server: str, look: Callable[[], None] = lambda: None) -> tuple[float, float]:

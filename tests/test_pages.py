@@ -402,7 +402,9 @@ def test_media(client: Client, settings: Settings, tmp_path: Path) -> None:
     assert response.getvalue() == b"<svg/>"
     assert response["Content-Security-Policy"] == "default-src 'none'; sandbox"
     assert response["X-Content-Type-Options"] == "nosniff"
+    assert response["Cache-Control"] == "public, max-age=31536000, immutable"
     settings.DEBUG = True
     for address in ("", "missing", "../secret", "%2e%2e/secret", "..%2fsecret", "x" * 5000):
         missing = client.get(f"/media/{address}")
         assert (missing.status_code, missing.json()) == (404, NOT_FOUND)
+        assert "Cache-Control" not in missing

@@ -222,6 +222,7 @@ def test_products_can_be_found_and_seen() -> None:
     assert found == {"cafe creme": {"COF-00001"}, "aurora": {"PHN-00001", "PHN-00002"}}
     for product in Product.objects.all():
         assert default_storage.exists(product.images[0]["url"])
+        assert [default_storage.exists(path) for path in product.images[0]["thumbnails"].values()] == [True] * 3
     category = Category.objects.get(name="Smartphones")
     assert category.path == f"/{category.parent.parent.id}/{category.parent.id}/{category.id}/"  # type: ignore[union-attr]
 

@@ -1,5 +1,6 @@
 """Settings from the environment: good values work, bad ones are one clear line, and production takes no shortcuts."""
 
+import json
 import os
 import re
 import runpy
@@ -97,6 +98,21 @@ def assert_one_clear_line(result: subprocess.CompletedProcess[str], variable: st
         ("LOG_FORMAT", "xml"),
         ("LOG_LEVEL", "loud"),
         ("LOW_STOCK_THRESHOLD", "-1"),
+        ("MAX_UPLOAD_MB", "0"),
+        ("MEDIA_STORAGE_URL", "file:///srv/media"),
+        ("MEDIA_STORAGE_URL", "s3://"),
+        ("MEDIA_STORAGE_URL", "s3://UPPER"),
+        ("MEDIA_STORAGE_URL", "s3://key:secret@bucket"),
+        ("MEDIA_STORAGE_URL", "s3://bucket:9000"),
+        ("MEDIA_STORAGE_URL", "s3://bucket/../other//"),
+        ("MEDIA_STORAGE_URL", "s3://bucket?secret_key=secret"),
+        ("MEDIA_STORAGE_URL", "s3://bucket?endpoint_url=minio:9000"),
+        ("MEDIA_STORAGE_URL", "s3://bucket?region="),
+        ("MONGODB_URL", "localhost:27017"),
+        ("MONGODB_URL", "mongodb://"),
+        ("MONGODB_URL", "mongodb://user:secret@localhost:port/shop"),
+        ("MONGODB_URL", "mongodb://user:sec@ret@localhost/shop"),
+        ("MONGODB_URL", "mongodb://localhost/shop.one"),
         ("PASSWORD_POLICY", "none"),
         ("PAYMENT_PROVIDER", "cash"),
         ("PORT", "abc"),
@@ -230,7 +246,7 @@ def test_services_with_one_url_share_one_alias(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("PRODUCTS_DATABASE_URL", "postgres://h/stock")
     monkeypatch.setenv("ORDERS_DATABASE_URL", "postgresql://h/shop")
 
-    table, aliases = databases.from_environment(tmp_path)
+    table, aliases, _ = databases.from_environment(tmp_path)
 
     assert aliases == {"users": "default", "products": "products", "orders": "default"}
     assert {alias: config["NAME"] for alias, config in table.items()} == {"default": "shop", "products": "stock"}
@@ -266,6 +282,42 @@ def test_further_public_keys_are_accepted_after_our_own(monkeypatch: pytest.Monk
 
 
 @pytest.mark.once
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("mongodb://localhost", "cartwright"),
+        ("mongodb://user:p%40ss@a.example.com:27017,b.example.com/shop?replicaSet=rs0", "shop"),
+        ("mongodb+srv://user:pass@cluster.example.com/?retryWrites=true", "cartwright"),
+    ],
+)
+def test_documents_get_a_database_of_their_own(monkeypatch: pytest.MonkeyPatch, url: str, name: str) -> None:
+    monkeypatch.setenv("MONGODB_URL", url)
+    known, aliases, documents = databases.from_environment(Path("/data"))
+    assert documents == "catalogue"
+    assert (known["catalogue"]["HOST"], known["catalogue"]["NAME"]) == (url, name)
+    assert documents not in aliases.values()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:6379/0", "amqp://127.0.0.1:5672//"])
+def test_a_broker_repeats_only_what_nobody_is_still_doing(tmp_path: Path, url: str) -> None:
+    code = (
+        "import json; from celery import current_app as app; from apps.events.consumer import MAX_PAUSE; c = app.conf; "
+        "print(json.dumps([MAX_PAUSE, c.task_soft_time_limit, c.task_time_limit, c.broker_transport_options, "
+        "[c.task_acks_late, c.task_reject_on_worker_lost, c.worker_prefetch_multiplier, c.result_backend, "
+        "c.worker_enable_remote_control], "
+        "{q.name: q.queue_arguments['x-dead-letter-routing-key'] for q in c.task_queues}]))"
+    )
+    done = manage(tmp_path, "shell", "-v0", "-c", code, BROKER_URL=url, QUEUE_PREFIX="one-")
+    pause, soft, hard, options, manner, queues = json.loads(done.stdout)
+    assert soft < hard
+    # RabbitMQ sees a worker die; Redis has but the time to go by.
+    assert url.startswith("amqp") or pause + hard < options["visibility_timeout"]
+    assert manner == [True, True, 1, None, False]
+    names = ("users", "products", "orders", "housekeeping")
+    assert queues == {f"one-{name}": "one-dead-letters" for name in names}
+
+
 def test_every_variable_is_documented_and_kept_away_from_tests() -> None:
     files = [ROOT / "config" / "keys.py", *(ROOT / "config" / "settings").glob("*.py")]
     code = "\n".join(file.read_text() for file in files)

@@ -17,7 +17,7 @@ import psutil
 import pytest
 import requests
 
-from tests.services import needs_rabbitmq, needs_redis
+from tests.journeys import sixteen_buyers_of_fifty_lamps, walk_through
 from tests.shop import ROOT, Client, Shop, open_shop
 
 pytestmark = pytest.mark.e2e
@@ -38,33 +38,11 @@ def admin(shop: Shop) -> Client:
 
 
 def test_the_walk_through(shop: Shop, admin: Client) -> None:
-    guest = Client(shop.url)
-    account = {"username": "testuser", "email": "test@example.com", "password": "password123"}
-    assert guest.post("/users/register", account).status_code == 201
-    customer = guest.log_in("test@example.com", "password123")
-    new = {"name": "Test Product", "price": 99.99, "stock": 100, "category": "Electronics"}
-    assert customer.post("/products", new).status_code == 403
-    product = admin.post("/products", new).json()
-    assert (product["price"], product["category"], product["stock"]) == ("99.99", "Electronics", 100)
-    order = customer.order(product["id"])
-    assert order.status_code == 201
-    assert len(order.headers["X-Request-ID"]) >= 32
-    paid = customer.pay(order.json()["id"])
-    assert (paid.status_code, paid.json()["status"], paid.json()["total"]) == (200, "paid", "99.99")
-    shop.eventually(lambda: admin.stock(product["id"]) == (99, 0))
-    shop.eventually(lambda: len(customer.get("/users/activity").json()["results"]) >= 3)
-    shop.manage("audit")
+    walk_through(shop, admin)
 
 
 def test_sixteen_buyers_of_fifty_lamps(shop: Shop, admin: Client) -> None:
-    lamp = admin.product(stock=50)
-    customers = [shop.customer() for _ in range(16)]
-    with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(lambda number: customers[number % 16].order(lamp), range(100)))
-    assert Counter(answer.status_code for answer in answers) == {201: 50, 409: 50}
-    assert {answer.json()["errors"][0]["code"] for answer in answers if answer.status_code == 409} == {"out_of_stock"}
-    assert admin.stock(lamp) == (50, 50)
-    shop.manage("audit")
+    sixteen_buyers_of_fifty_lamps(shop, admin)
 
 
 def test_one_key_sent_eight_times_at_once_makes_one_order(shop: Shop, admin: Client) -> None:
@@ -246,20 +224,3 @@ def _deducted(admin: Client, product: str, stock: int) -> bool:
     statuses = Counter(order["status"] for order in _all_orders(admin))
     on_hand, reserved = admin.stock(product)
     return on_hand == stock - statuses["paid"] and reserved >= statuses["pending"]
-
-
-@pytest.mark.parametrize("broker", ["redis", "rabbitmq"])
-def test_a_broker_and_a_worker_take_events_over(broker: str, tmp_path: Path) -> None:
-    redis = needs_redis()
-    url = redis if broker == "redis" else needs_rabbitmq()
-    with open_shop(tmp_path, BROKER_URL=url, REDIS_URL=redis, QUEUE_PREFIX=f"test-{secrets.token_hex(4)}-") as shop:
-        admin, customer = shop.admin(), shop.customer()
-        lamp = admin.product(stock=10)
-        for _ in range(3):
-            assert customer.pay(customer.order(lamp, 2).json()["id"]).json()["status"] == "paid"
-        shop.eventually(lambda: admin.stock(lamp) == (4, 0), seconds=40)
-        cancelled = customer.order(lamp, 1).json()["id"]
-        customer.post(f"/orders/{cancelled}/cancel")
-        shop.eventually(lambda: admin.stock(lamp) == (4, 0))
-        shop.manage("audit")
-        assert shop.stop() == 0

@@ -30,7 +30,10 @@ from apps.products.models import (
     StockLevel,
     StockMovement,
 )
+from apps.products.pictures_admin import FilesField, PicturesAdmin, PicturesField, rows_of
+from apps.products.services.announcing import to_image
 from apps.products.services.reserved import unpack
+from apps.products.transfer.admin import TransferAdmin
 from config import services
 
 _Row = TypeVar("_Row", bound=Model)
@@ -168,6 +171,8 @@ class ProductForm(ServiceForm):
         label="Reason", required=False, max_length=200, validators=[no_control_characters, single_line]
     )
     read_revision = forms.IntegerField(required=False, widget=forms.HiddenInput)
+    pictures = PicturesField()
+    new_pictures = FilesField()
 
     class Meta:
         model = Product
@@ -178,6 +183,10 @@ class ProductForm(ServiceForm):
         super().__init__(*args, **kwargs)
         self.initial["tags"] = ", ".join(self.instance.tags)
         self.initial["read_revision"] = self.instance.revision
+        images = [to_image(entry) for entry in self.instance.images]
+        self.initial["pictures"] = rows_of(images)
+        if "pictures" in self.fields:
+            self.fields["pictures"].widget.images = images
         if self.instance.price is not None:
             self.initial["price"] = quantize(self.instance.price, self.instance.currency)
         for name in ("sku", "currency"):
@@ -213,7 +222,7 @@ class ProductForm(ServiceForm):
 
 
 @admin.register(Product)
-class ProductAdmin(ServiceAdmin):
+class ProductAdmin(TransferAdmin, PicturesAdmin, ServiceAdmin):
     form = ProductForm
     list_display = ("name", "sku", amount_column("price"), "stock_now", "active", "updated_at")
     list_filter = ("active", "currency", ("category", admin.RelatedOnlyFieldListFilter))
@@ -224,9 +233,10 @@ class ProductAdmin(ServiceAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Product | None = None) -> Any:  # noqa: ANN401 - as in Django
         if obj is None:
-            return [(None, {"fields": (*self._CATALOGUE, "stock")})]
+            return [(None, {"fields": (*self._CATALOGUE, "stock", "new_pictures")})]
         return [
             (None, {"fields": (*self._CATALOGUE, "read_revision", "created_at", "updated_at")}),
+            ("Pictures", {"fields": ("pictures", "new_pictures")}),
             ("Stock", {"fields": ("stock_panel", ("stock_delta", "stock_reason"))}),
         ]
 

@@ -221,7 +221,7 @@ class ImportJob(models.Model):
         verbose_name = "import"
 
     def __str__(self) -> str:
-        return self.file_name or str(self.id)
+        return self.file_name or "a file without a name"
 
 
 class ImportChunk(models.Model):

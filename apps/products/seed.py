@@ -22,9 +22,10 @@ from apps.common.databases import atomic
 from apps.common.demo import Booking, CatalogueSeeder, Good, Plan, Progress, batches, dice
 from apps.common.ids import derived_id
 from apps.common.money import quantize
-from apps.products.demo import pictures
+from apps.products.demo import pictures as drawing
 from apps.products.interface import MovementKind, PricedLine, ReservationState
 from apps.products.models import Category, Product, Reservation, StockLevel, StockMovement
+from apps.products.pictures import THUMBNAILS, thumbnails
 from apps.products.search.words import index
 from apps.products.services.categories import fold
 from apps.products.services.levels import Shift, shift_levels
@@ -204,24 +205,35 @@ def _price(chance: Random, shelf: _Shelf, currency: str) -> Decimal:
     return quantize(whole + Decimal(chance.choice(("0.00", "0.50", "0.90", "0.95"))), currency)
 
 
-def _image(created: datetime, place: _Place) -> dict[str, str]:
+def _image(created: datetime, place: _Place) -> dict[str, Any]:
     key = derived_id(created, f"image:{place.index}")
-    # The address is relative to MEDIA_URL.
-    return {"id": str(key), "url": _picture_path(_place(place.index % _PICTURES)), "alt": place.name}
+    paths = _picture_paths(_place(place.index % _PICTURES))
+    return {
+        "id": str(key),
+        "url": paths["large"],
+        "alt": place.name,
+        "width": drawing.SIZE,
+        "height": drawing.SIZE,
+        "thumbnails": paths,
+    }
 
 
-def _picture_path(place: _Place) -> str:
-    return f"products/demo/{place.sku.lower()}.webp"
+def _picture_paths(place: _Place) -> dict[str, str]:
+    """A thumbnail's name → its file. The large one is the picture itself."""
+    return {name: f"products/demo/{place.sku.lower()}-{name}.webp" for name in THUMBNAILS}
 
 
 def _draw_pictures(plan: Plan, places: Sequence[_Place]) -> None:
     """Store the pictures that are missing."""
     for place in places:
-        path = _picture_path(place)
-        if place.index < _PICTURES and not default_storage.exists(path):
-            text = f"{place.name} {place.shelf.path[-1]}"
-            chance = dice(plan.seed, "picture", place.index)
-            default_storage.save(path, ContentFile(pictures.draw(text, place.hue, chance)))
+        paths = _picture_paths(place)
+        if place.index >= _PICTURES or default_storage.exists(paths["large"]):
+            continue
+        chance = dice(plan.seed, "picture", place.index)
+        picture = drawing.draw(f"{place.name} {place.shelf.path[-1]}", place.hue, chance)
+        # The large one last: it says that all are there.
+        for name, content in reversed(thumbnails(picture).items()):
+            default_storage.save(paths[name], ContentFile(content))
 
 
 # --- Stock ---------------------------------------------------------------------------------------

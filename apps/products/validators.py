@@ -7,6 +7,8 @@ from django.core.exceptions import ValidationError
 from apps.common.money import is_currency
 from apps.common.validators import is_line
 
+MAX_PICTURES = 20
+MAX_ALT_LENGTH = 300
 MAX_TAGS = 20
 MAX_TAG_LENGTH = 50
 MAX_ATTRIBUTES = 50

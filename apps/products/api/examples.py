@@ -28,6 +28,16 @@ _PRODUCT = {
     "updated_at": "2026-01-02T03:04:05.678901Z",
 }
 
+_MEDIA = "https://shop.example.com/media/products/21/019aa9c26a517e539a3f0f3b2a9c1d21-019aa9c26a517e539a3f0f3b2a9c1d22"
+_IMAGE = {
+    "id": "019aa9c2-6a51-7e53-9a3f-0f3b2a9c1d22",
+    "url": f"{_MEDIA}.jpg",
+    "alt": "The lamp on a desk",
+    "width": 4032,
+    "height": 3024,
+    "thumbnails": {name: f"{_MEDIA}-{name}.webp" for name in ("small", "medium", "large")},
+}
+
 NEW_PRODUCT = OpenApiExample(
     "A new product",
     {"name": "Test Product", "price": 99.99, "stock": 100, "category": "Electronics"},
@@ -35,6 +45,8 @@ NEW_PRODUCT = OpenApiExample(
 )
 PRODUCT_CHANGE = OpenApiExample("A new price", {"price": "89.99"}, request_only=True)
 PRODUCT = OpenApiExample("A product", _PRODUCT, response_only=True, status_codes=["200", "201"])
+IMAGE = OpenApiExample("A picture", _IMAGE, response_only=True, status_codes=["200", "201"])
+ARRANGEMENT = OpenApiExample("An order", {"images": [{"id": _IMAGE["id"], "alt": "A lamp"}]}, request_only=True)
 NEW_CATEGORY = OpenApiExample("A new category", {"name": "Electronics"}, request_only=True)
 CATEGORY = OpenApiExample("A category", _CATEGORY, response_only=True, status_codes=["200", "201"])
 DELIVERY = OpenApiExample("A delivery", {"delta": 50, "reason": "delivery 4711"}, request_only=True)

@@ -5,6 +5,7 @@ answer is not remembered, goes the whole way; that remembers its answer for the 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
@@ -36,6 +37,7 @@ def product(whole_way: View) -> View:
     """One product."""
 
     @csrf_exempt
+    @wraps(whole_way)
     def view(request: HttpRequest, product_id: UUID) -> HttpResponseBase:
         if not _is_plain(request) or request.GET:
             return whole_way(request, product_id=product_id)
@@ -56,6 +58,7 @@ def page(whole_way: View) -> View:
     """A page of products."""
 
     @csrf_exempt
+    @wraps(whole_way)
     def view(request: HttpRequest) -> HttpResponseBase:
         if not _is_plain(request):
             return whole_way(request)

@@ -167,7 +167,7 @@ class PopularView(GenericAPIView[models.Product]):
     )
     def get(self, request: Request) -> Response:
         generation = cache.generation()
-        page = self.paginate_queryset(popular.top()) or []  # type: ignore[arg-type] # a paginator counts and slices
+        page = self.paginate_queryset(popular.top()) or []
         return _answer_page(self, request, page, generation)
 
 

@@ -3,42 +3,39 @@
 import colorsys
 import math
 import unicodedata
-from io import BytesIO
 from random import Random
 
 from PIL import Image, ImageDraw, ImageFont
 
-_SIZE = 600
+SIZE = 600
 _WHITE = (255, 255, 255)
 _RAMP = Image.linear_gradient("L")
 
 
-def draw(text: str, hue: float, chance: Random) -> bytes:
-    """A square WebP picture in shades around `hue` (0 to 1) with the initials of `text`."""
+def draw(text: str, hue: float, chance: Random) -> Image.Image:
+    """A square picture in shades around `hue` (0 to 1) with the initials of `text`."""
     picture = Image.composite(
-        Image.new("RGB", (_SIZE, _SIZE), _colour(hue + 0.06, 0.35, 0.97)),
-        Image.new("RGB", (_SIZE, _SIZE), _colour(hue, 0.55, 0.70)),
+        Image.new("RGB", (SIZE, SIZE), _colour(hue + 0.06, 0.35, 0.97)),
+        Image.new("RGB", (SIZE, SIZE), _colour(hue, 0.55, 0.70)),
         _ramp(chance.randrange(360)),
     )
     pen = ImageDraw.Draw(picture, "RGBA")
     for _ in range(chance.randrange(3, 6)):
         _shape(pen, chance)
     font = ImageFont.load_default(210)
-    pen.text((_SIZE / 2, _SIZE / 2), _initials(text), font=font, fill=(*_WHITE, 235), anchor="mm")
-    file = BytesIO()
-    picture.save(file, "WEBP", quality=72, method=0)
-    return file.getvalue()
+    pen.text((SIZE / 2, SIZE / 2), _initials(text), font=font, fill=(*_WHITE, 235), anchor="mm")
+    return picture
 
 
 def _ramp(angle: int) -> Image.Image:
     """A gradient in that direction: cut out of the middle of a turned one, so that its corners do not show."""
     edge = _RAMP.width // 4
     middle = _RAMP.rotate(angle, Image.Resampling.BICUBIC).crop((edge, edge, 3 * edge, 3 * edge))
-    return middle.resize((_SIZE, _SIZE), Image.Resampling.BICUBIC)
+    return middle.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
 
 
 def _shape(pen: ImageDraw.ImageDraw, chance: Random) -> None:
-    x, y, radius = chance.randrange(_SIZE), chance.randrange(_SIZE), chance.randrange(60, 220)
+    x, y, radius = chance.randrange(SIZE), chance.randrange(SIZE), chance.randrange(60, 220)
     fill = (*_WHITE, chance.randrange(14, 44))
     if chance.random() < 0.6:  # noqa: PLR2004 - more circles than triangles
         pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)

@@ -4,7 +4,8 @@ from apps.products.interface import ProductService
 from apps.products.services.catalogue import Catalogue
 from apps.products.services.categories import Categories
 from apps.products.services.inventory import Inventory
+from apps.products.services.pictures import Pictures
 
 
-class LocalProductService(Catalogue, Categories, Inventory, ProductService):
-    """Catalogue and inventory on this process' own database."""
+class LocalProductService(Catalogue, Categories, Inventory, Pictures, ProductService):
+    """Catalogue, pictures and inventory on this process' own database."""

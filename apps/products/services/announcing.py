@@ -5,7 +5,8 @@ transaction: there a change sets the document's flag in the same write, the even
 revision is still that one. Whatever a process that died has left flagged, a periodic task announces.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -15,7 +16,7 @@ from apps.common.money import quantize
 from apps.events.outbox import publish
 from apps.products import documents
 from apps.products.events import CREATED, DELETED, UPDATED, product_fact
-from apps.products.interface import Image, Product
+from apps.products.interface import Image, Product, Thumbnails
 from apps.products.models import Product as ProductRow
 from apps.products.models import StockLevel as LevelRow
 from apps.products.search import words
@@ -78,13 +79,25 @@ def to_product(row: ProductRow, *, stock: int) -> Product:
         group=row.group,
         stock=stock,
         sku=row.sku,
-        images=[Image(id=UUID(image["id"]), url=image["url"], alt=image["alt"]) for image in row.images],
+        images=[to_image(entry) for entry in row.images],
         tags=row.tags,
         attributes=row.attributes,
         active=row.active,
         created_at=row.created_at,
         updated_at=row.updated_at,
         revision=row.revision,
+    )
+
+
+def to_image(entry: Mapping[str, Any]) -> Image:
+    """A picture as others see it."""
+    return Image(
+        id=UUID(entry["id"]),
+        url=entry["url"],
+        alt=entry["alt"],
+        width=entry["width"],
+        height=entry["height"],
+        thumbnails=Thumbnails(**entry["thumbnails"]),
     )
 
 
