@@ -9,6 +9,7 @@ from rest_framework.test import APIClient
 
 from apps.products import documents
 from apps.products.models import Category, Product
+from apps.products.services import announcing
 from apps.users.interface import Client, Role
 from apps.users.tests.factories import PASSWORD, UserFactory
 from config import services
@@ -42,10 +43,15 @@ def _documents_without_transactions() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_documents(request: pytest.FixtureRequest) -> Iterator[None]:
-    """MongoDB rolls nothing back: what a test has left there is deleted."""
+def _no_documents(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """MongoDB rolls nothing back: what a test has left there is deleted. And a test's own transaction never commits:
+    what follows a commit there follows at once.
+    """
+    mark = request.node.get_closest_marker("django_db")
+    if documents.are_apart() and mark and not mark.kwargs.get("transaction"):
+        monkeypatch.setattr(announcing, "on_commit", lambda call, **_: call())
     yield
-    if documents.are_apart() and request.node.get_closest_marker("django_db"):
+    if documents.are_apart() and mark:
         for model in (Product, Category):
             documents.connection().database[model._meta.db_table].delete_many({})  # type: ignore[attr-defined]
 

@@ -29,19 +29,48 @@ class Limits:
 
 @dataclass
 class Case:
-    """Something that is repeated; `rates` has its calls per second in each round, `calls` counts all of them."""
+    """Something that is repeated. Of each round, `rates` has its calls per second, and `times` the median of how many
+    seconds a call took, without what is done `beforehand`; `calls` counts all of them.
+    """
 
     name: str
     client: Client
     against: "Sequence[Case]" = ()
     statements: int = 0
+    beforehand: Callable[[], object] = lambda: None
     afterwards: Callable[[], object] = lambda: None
+    at_least: float | None = None
     rates: list[float] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
     calls: int = 0
 
     def __str__(self) -> str:
-        ratios = [_ratio(self, other) for other in self.against]
-        return f"  {self.name:<34}{median(self.rates):>8,.0f}/s {self.statements:>4}   {'   '.join(ratios)}"
+        ratios = [Ratio(self.rates, other.rates, other.name, at_least=self.at_least) for other in self.against]
+        return f"  {self.name:<34}{median(self.rates):>8,.0f}/s {self.statements:>4}   {'   '.join(map(str, ratios))}"
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How two cases compare, each round within itself, and whether that is what was aimed at."""
+
+    mine: Sequence[float]
+    its: Sequence[float]
+    of: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def __str__(self) -> str:
+        """The median over the rounds, and between which it lay."""
+        ratios = [mine / its for mine, its in zip(self.mine, self.its, strict=True)]
+        middle = median(ratios)
+        return f"{middle:.2f} of {self.of} ({min(ratios):.2f} to {max(ratios):.2f}){self._verdict(middle)}"
+
+    def _verdict(self, ratio: float) -> str:
+        if self.at_least is not None:
+            return f", at least {self.at_least}: {'reached' if ratio >= self.at_least else 'MISSED'}"
+        if self.at_most is not None:
+            return f", at most {self.at_most}: {'reached' if ratio <= self.at_most else 'MISSED'}"
+        return ""
 
 
 def compare(cases: Sequence[Case], limits: Limits) -> None:
@@ -51,32 +80,34 @@ def compare(cases: Sequence[Case], limits: Limits) -> None:
         case.afterwards()
     for _ in range(limits.rounds):
         for case in cases:
-            case.rates.append(_drive(case, limits.clients, limits.seconds))
+            rate, seconds = _drive(case, limits.clients, limits.seconds)
+            case.rates.append(rate)
+            case.times.append(seconds)
             case.afterwards()
 
 
-def _drive(case: Case, clients: int, seconds: float) -> float:
-    """Calls per second. A call that raises ends the benchmark: a rate of failures says nothing."""
+def _drive(case: Case, clients: int, seconds: float) -> tuple[float, float]:
+    """Calls per second, and the median of their times. A call that raises ends the benchmark: a rate of failures says
+    nothing.
+    """
     numbers = count()
     line = Barrier(clients)
 
-    def work() -> tuple[float, float, int]:
+    def work() -> tuple[float, float, list[float]]:
+        times = []
         with case.client() as call:
             line.wait(timeout=_CONNECT_SECONDS)
-            began, done = time.monotonic(), 0
-            while time.monotonic() < began + seconds and next(numbers) < MOST_CALLS:
+            began = ended = time.monotonic()
+            while ended < began + seconds and next(numbers) < MOST_CALLS:
+                case.beforehand()
+                called = time.monotonic()
                 call()
-                done += 1
-            return began, time.monotonic(), done
+                ended = time.monotonic()
+                times.append(ended - called)
+            return began, ended, times
 
     with ThreadPoolExecutor(clients) as pool:
         results = [future.result() for future in [pool.submit(work) for _ in range(clients)]]
-    calls = sum(done for _, _, done in results)
-    case.calls += calls
-    return calls / (max(ended for _, ended, _ in results) - min(began for began, _, _ in results))
-
-
-def _ratio(case: Case, other: Case) -> str:
-    """The median over the rounds, each compared within itself, and between which it lay."""
-    ratios = [mine / its for mine, its in zip(case.rates, other.rates, strict=True)]
-    return f"{median(ratios):.2f} of {other.name} ({min(ratios):.2f} to {max(ratios):.2f})"
+    times = [each for _, _, found in results for each in found]
+    case.calls += len(times)
+    return len(times) / (max(ended for _, ended, _ in results) - min(began for began, _, _ in results)), median(times)

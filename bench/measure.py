@@ -10,12 +10,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from decimal import Decimal
 from functools import partial
-from http.client import HTTPConnection
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from django.db import connections
 from django.db.models import OuterRef, Subquery, Sum
@@ -31,7 +29,7 @@ from apps.orders.models import Order, OrderItem
 from apps.products.interface import NewProduct, StockLine
 from apps.products.models import StockLevel
 from apps.users.interface import Client, Profile
-from bench import floor
+from bench import floor, wire
 from bench.floor import PRICE, Pick
 from bench.load import Call, Case, Limits, compare
 from config import services
@@ -162,23 +160,10 @@ class Bench:
         here = APIClient(headers={"Authorization": self._headers["Authorization"]})
         here.post("/api/v1/orders", body, content_type="application/json")
 
-    @contextmanager
-    def _send(self, method: str, path: str, wanted: int, body: Callable[[], str]) -> Iterator[Call]:
-        """Requests over one connection that is kept open."""
-        connection = HTTPConnection(urlsplit(self._shop.url).netloc, timeout=30)
-        connection.connect()
-
-        def send() -> None:
-            connection.request(method, path, body(), self._headers)
-            response = connection.getresponse()
-            content = response.read()
-            if response.status != wanted:
-                raise RuntimeError(f"{method} {path}: {response.status} {content[:300]!r}")
-
-        try:
-            yield send
-        finally:
-            connection.close()
+    def _send(self, method: str, path: str, wanted: int, body: Callable[[], str]) -> AbstractContextManager[Call]:
+        return wire.requests(
+            self._shop.url, lambda: path, method=method, wanted=wanted, headers=self._headers, body=body
+        )
 
     def _count(self, order: Callable[[], None]) -> int:
         """The statements of the second of two orders: by then caches are as full as they get."""

@@ -20,6 +20,7 @@ from django.urls import path
 from pytest_django import DjangoCaptureOnCommitCallbacks
 from pytest_django.fixtures import Settings
 
+from apps.products import documents
 from apps.users.interface import Client as ClientInfo
 from apps.users.interface import InvalidToken, Role
 from apps.users.tests.factories import PASSWORD, UserFactory
@@ -105,11 +106,16 @@ def test_health(client: Client) -> None:
     assert "no-store" in response["Cache-Control"]
 
 
+def database_names() -> list[str]:
+    names = ["users_database", "products_database", "orders_database"]
+    return [*names, "catalogue"] if documents.are_apart() else names
+
+
 @pytest.mark.django_db(transaction=True)
 def test_ready(client: Client) -> None:
     response = client.get("/ready")
 
-    databases = {"users_database": "ok", "products_database": "ok", "orders_database": "ok"}
+    databases = dict.fromkeys(database_names(), "ok")
     assert response.json() == {"status": "ok", "checks": databases}
     assert response.status_code == 200
 
@@ -134,7 +140,7 @@ def test_not_ready_without_a_database(client: Client) -> None:
     with mock.patch.object(readiness, "MigrationExecutor", side_effect=OperationalError("password of secret is wrong")):
         response = client.get("/ready")
 
-    databases = dict.fromkeys(("users_database", "products_database", "orders_database"), "unavailable")
+    databases = dict.fromkeys(database_names(), "unavailable")
     assert response.status_code == 503
     assert response.json() == {"status": "unavailable", "checks": databases}
 

@@ -7,19 +7,22 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.contrib.admin.widgets import AutocompleteSelect
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db.models import F, ForeignKey, Model, OuterRef, QuerySet, Subquery
+from django.db.models import ForeignKey, Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 
 from apps.common.admin import ReadOnlyAdmin, amount_column
+from apps.common.databases import atomic
 from apps.common.errors import DomainError
 from apps.common.money import quantize
 from apps.common.validators import is_too_deep, no_control_characters, single_line
 from apps.events.admin import FailedDeliveryAdmin, OutboxAdmin
 from apps.products.interface import NewProduct, ProductChange
+from apps.products.interface import StockLevel as Level
 from apps.products.models import (
     MAX_STOCK,
     Category,
@@ -32,6 +35,7 @@ from apps.products.models import (
 )
 from apps.products.pictures_admin import FilesField, PicturesAdmin, PicturesField, rows_of
 from apps.products.services.announcing import to_image
+from apps.products.services.levels import levels_of
 from apps.products.services.reserved import unpack
 from apps.products.transfer.admin import TransferAdmin
 from config import services
@@ -113,6 +117,26 @@ class ServiceAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # Django's own c
                 self.message_user(request, f"{row}: {refusal}", messages.ERROR)
 
 
+class PageList(ChangeList):
+    """A list that looks up what belongs to the rows of its page: products may be elsewhere than their stock."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list: Any = list(self.result_list)
+        self.model_admin.look_up(self.result_list)  # type: ignore[attr-defined] # it is a PageAdmin
+
+
+class PageAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # Django's own class takes no parameter
+    """Pages with such a list."""
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:  # noqa: ANN401 - as in Django
+        return PageList
+
+    def look_up(self, rows: Sequence[Any]) -> None:
+        """Give the rows what their columns show, in one query."""
+        raise NotImplementedError
+
+
 @admin.register(Category)
 class CategoryAdmin(ServiceAdmin):
     form = ServiceForm
@@ -176,7 +200,18 @@ class ProductForm(ServiceForm):
 
     class Meta:
         model = Product
-        fields = ("name", "sku", "description", "price", "currency", "category", "tags", "attributes", "active")
+        fields = (
+            "name",
+            "sku",
+            "description",
+            "price",
+            "currency",
+            "category",
+            "group",
+            "tags",
+            "attributes",
+            "active",
+        )
         labels = {"sku": "SKU"}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as in Django
@@ -216,20 +251,23 @@ class ProductForm(ServiceForm):
     def _common(self) -> dict[str, Any]:
         """What making and changing a product have in common."""
         data = self.cleaned_data
-        same = {name: data[name] for name in ("name", "description", "price", "tags", "attributes", "active")}
+        names = ("name", "description", "price", "group", "tags", "attributes", "active")
+        same = {name: data[name] for name in names}
         category = str(data["category"].pk) if data["category"] else ""
         return {**same, "currency": data["currency"].upper() or None, "category": category}
 
 
 @admin.register(Product)
-class ProductAdmin(TransferAdmin, PicturesAdmin, ServiceAdmin):
+class ProductAdmin(TransferAdmin, PicturesAdmin, PageAdmin, ServiceAdmin):
     form = ProductForm
     list_display = ("name", "sku", amount_column("price"), "stock_now", "active", "updated_at")
     list_filter = ("active", "currency", ("category", admin.RelatedOnlyFieldListFilter))
     search_fields = ("name", "sku")
     autocomplete_fields = ("category",)
     readonly_fields = ("stock_panel", "created_at", "updated_at")
-    _CATALOGUE = ("name", "sku", "description", "price", "currency", "category", "tags", "attributes", "active")
+    _CATALOGUE = (
+        "name", "sku", "description", "price", "currency", "category", "group", "tags", "attributes", "active"
+    )  # fmt: skip
 
     def get_fieldsets(self, request: HttpRequest, obj: Product | None = None) -> Any:  # noqa: ANN401 - as in Django
         if obj is None:
@@ -241,13 +279,18 @@ class ProductAdmin(TransferAdmin, PicturesAdmin, ServiceAdmin):
         ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Product]:
-        level = StockLevel.objects.filter(product_id=OuterRef("pk")).values(available=F("on_hand") - F("reserved"))
         rows: QuerySet[Product] = super().get_queryset(request)
-        return rows.filter(deleted_at=None).annotate(available=Subquery(level))
+        return rows.filter(deleted_at=None)
 
-    @admin.display(description="stock", ordering="available")
+    def look_up(self, rows: Sequence[Product]) -> None:
+        levels = levels_of([row.pk for row in rows])
+        for row in rows:
+            row.level = levels.get(row.pk)  # type: ignore[attr-defined] # for the column
+
+    @admin.display(description="stock")
     def stock_now(self, product: Product) -> int:
-        return getattr(product, "available", None) or 0
+        level: Level | None = getattr(product, "level", None)
+        return level.available if level else 0
 
     @admin.display(description="now")
     def stock_panel(self, product: Product) -> str:
@@ -259,29 +302,27 @@ class ProductAdmin(TransferAdmin, PicturesAdmin, ServiceAdmin):
         if not change:
             obj.id = services.products().create_product(new=form.to_new(), actor_id=actor_id).id
             return
-        services.products().update_product(
-            product_id=obj.id, change=form.to_change(), if_revision=form.cleaned_data["read_revision"]
-        )
-        if form.cleaned_data["stock_delta"]:
-            services.products().adjust_stock(
-                product_id=obj.id,
-                delta=form.cleaned_data["stock_delta"],
-                reason=form.cleaned_data["stock_reason"],
-                actor_id=actor_id,
-            )
+        delta, revision = form.cleaned_data["stock_delta"], form.cleaned_data["read_revision"]
+        # Both or neither; the product last, for a document store does not roll back with the rest.
+        with atomic("products"):
+            if delta:
+                reason = form.cleaned_data["stock_reason"]
+                services.products().adjust_stock(product_id=obj.id, delta=delta, reason=reason, actor_id=actor_id)
+            services.products().update_product(product_id=obj.id, change=form.to_change(), if_revision=revision)
 
     def delete_model(self, request: HttpRequest, obj: Product) -> None:
         services.products().delete_product(product_id=obj.id)
 
 
-class AboutProducts(ReadOnlyAdmin[_Row]):
+class AboutProducts(PageAdmin, ReadOnlyAdmin[_Row]):
     """Rows that belong to a product: the list names it, by its link."""
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        names = Product.objects.filter(pk=OuterRef("product_id")).values("name")
-        return super().get_queryset(request).annotate(product_name=Subquery(names))
+    def look_up(self, rows: Sequence[Any]) -> None:
+        products = Product.objects.filter(pk__in={row.product_id for row in rows}).order_by()
+        names = dict(products.values_list("pk", "name"))
+        for row in rows:
+            row.product_name = names.get(row.product_id, "")
 
-    @admin.display(ordering="product_name")
     def product(self, row: Any) -> str:  # noqa: ANN401 - a row of any of the models
         address = reverse("admin:products_product_change", args=[row.product_id])
         return format_html('<a href="{}">{}</a>', address, row.product_name)

@@ -85,6 +85,9 @@ class Product(models.Model):
     unannounced = models.BooleanField(
         default=False, editable=False, help_text="In a document store: the event of this revision may not be out yet."
     )
+    opening_stock = models.PositiveIntegerField(
+        default=0, editable=False, help_text="In a document store: the level may not have been opened with it yet."
+    )
     search_title = WordsField(default="", editable=False)
     search_body = WordsField(default="", editable=False)
     created_at = models.DateTimeField(default=now, editable=False)

@@ -6,20 +6,22 @@ revision is still that one. Whatever a process that died has left flagged, a per
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
+from django.db.transaction import on_commit
 
-from apps.common.databases import atomic
+from apps.common.databases import alias_of, atomic
 from apps.common.money import quantize
 from apps.events.outbox import publish
 from apps.products import documents
 from apps.products.events import CREATED, DELETED, UPDATED, product_fact
 from apps.products.interface import Image, Product, Thumbnails
 from apps.products.models import Product as ProductRow
-from apps.products.models import StockLevel as LevelRow
 from apps.products.search import words
+from apps.products.services.inventory import add_level
 from apps.products.services.levels import levels_of
 
 _BATCH = 100
@@ -31,9 +33,9 @@ def announce(row: ProductRow, product: Product) -> None:
 
 
 def settle(row: ProductRow) -> None:
-    """Take the flag off a row whose event has committed."""
+    """Take the flag off a row once its event has committed."""
     if documents.are_apart():
-        _take_flags_off([row])
+        on_commit(partial(_take_flags_off, [row]), using=alias_of("products"))
 
 
 def announce_pending(*, category_id: UUID | None = None, product_id: UUID | None = None) -> int:
@@ -55,7 +57,7 @@ def announce_pending(*, category_id: UUID | None = None, product_id: UUID | None
         if not documents.are_apart():
             _take_flags_off(rows)
     if documents.are_apart():
-        _take_flags_off(rows)
+        on_commit(partial(_take_flags_off, rows), using=alias_of("products"))
     return len(rows)
 
 
@@ -113,8 +115,10 @@ def _lock(rows: QuerySet[ProductRow]) -> QuerySet[ProductRow]:
 
 def _open_levels(rows: Sequence[ProductRow]) -> None:
     """A process that died may have written a document, and not yet its stock."""
-    missing = {row.pk for row in rows} - set(levels_of([row.pk for row in rows]))
-    LevelRow.objects.bulk_create((LevelRow(product_id=key) for key in missing), ignore_conflicts=True)
+    known = levels_of([row.pk for row in rows])
+    for row in rows:
+        if row.pk not in known:
+            add_level(row.pk, row.opening_stock, reason="first stock", actor_id=None)
 
 
 def _take_flags_off(rows: Sequence[ProductRow]) -> None:

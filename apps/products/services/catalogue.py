@@ -86,11 +86,13 @@ def edit_product(product_id: UUID, edit: Callable[[ProductRow], None], if_revisi
         StaleProduct: the product is no longer at `if_revision`.
         SkuTaken, CategoryNotFound: the database refused the row.
     """
+    announced = 0
     while True:
         try:
             with atomic("products"):
                 row = _live(product_id, if_revision)
-                if row.unannounced:
+                if row.unannounced and row.revision != announced:
+                    announced = row.revision
                     raise _Unannounced  # noqa: TRY301 - it must be out before the next, in a transaction of its own
                 before = _columns(row)
                 edit(row)
@@ -131,6 +133,7 @@ def _new_row(new: NewProduct) -> ProductRow:
         attributes=dict(new.attributes),
         active=new.active,
         unannounced=documents.are_apart(),
+        opening_stock=new.stock,
     )
     row.updated_at = row.created_at
     check_price(row)

@@ -19,7 +19,7 @@ from apps.events.models import OutboxEvent
 from apps.products import copying, documents, indexes, reindex
 from apps.products.clock import now
 from apps.products.interface import ProductChange, SkuTaken
-from apps.products.models import Category, Product, StockLevel
+from apps.products.models import Category, Product, StockLevel, StockMovement
 from apps.products.search.hits import Hits
 from apps.products.selection import Filters, select_products
 from apps.products.services import LocalProductService, announcing, catalogue
@@ -63,7 +63,7 @@ class TestAnnouncing:
         assert service.announce_products() == 1
 
         assert events_of(product.pk) == [("product.created", 1)]
-        assert StockLevel.objects.get().on_hand == 0
+        assert StockLevel.objects.get().on_hand == StockMovement.objects.get().delta == 7
         assert flagged() == set()
         assert service.announce_products() == 0
 

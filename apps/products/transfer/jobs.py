@@ -141,6 +141,8 @@ def run_chunk(products: ProductService, job_id: UUID, number: int) -> None:
     if job is None or chunk is None:
         return
     try:
+        # What a process that died has left unannounced would otherwise be announced inside of a row's transaction.
+        products.announce_products()
         _Worker(products, job, chunk).work()
     except LATER:
         raise
