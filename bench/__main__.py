@@ -1,6 +1,7 @@
-"""`make bench`: what an order costs, as ratios measured in one run. docs/benchmarks.md says how to read them.
+"""`make bench`: what an order costs, and the catalogue, as ratios measured in one run. docs/benchmarks.md says how to
+read them.
 
-Each database vendor is measured in a process of its own, with a database and a data folder that are removed in the end.
+Each part is measured in a process of its own, with databases and a data folder that are removed in the end.
 """
 
 import os
@@ -14,37 +15,58 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from redis import Redis, RedisError
 
 from tests import services
 
-_MEASURE = "import sys, django; django.setup(); from bench.measure import main; main(*sys.argv[1:])"
+_PARTS = ("postgresql", "sqlite", "catalogue")
+_MEASURE = "import sys, django; django.setup(); from bench.{} import main; main(*sys.argv[1:])"
 
 
 def main() -> int:
-    parser = ArgumentParser(prog="make bench", description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser = ArgumentParser(prog="make bench", description="What an order costs, and the catalogue, as ratios.")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds of which the median counts")
     parser.add_argument("--seconds", type=float, default=1, help="how long each case is driven in each round")
     parser.add_argument("--clients", type=int, default=16, help="threads that call at once")
-    parser.add_argument("--on", choices=("postgresql", "sqlite"), action="append", help="only this database")
+    parser.add_argument("--products", type=int, default=10_000, help="of the smaller catalogue; the larger has tenfold")
+    parser.add_argument("--on", choices=_PARTS, action="append", help="only this part")
     options = parser.parse_args()
-    vendors = options.on or ["postgresql", "sqlite"]
-    for vendor in vendors:
-        if status := _measure(vendor, options):
+    for part in options.on or _PARTS:
+        if missing := _missing(part):
+            print(f"\n{part}: left out, {missing}", flush=True)
+        elif status := _measure(part, options):
             return status
     return 0
 
 
-def _measure(vendor: str, options: Namespace) -> int:
-    if vendor == "postgresql" and services.postgres_error():
-        print("\nPostgreSQL: left out, no server answers (TEST_POSTGRES_URL names one)", flush=True)
-        return 0
+def _missing(part: str) -> str | None:
+    """What the part needs and does not find."""
+    if part != "sqlite" and services.postgres_error():
+        return "no PostgreSQL answers (TEST_POSTGRES_URL names one)"
+    if part == "catalogue":
+        try:
+            Redis.from_url(services.REDIS_URL, socket_connect_timeout=2, socket_timeout=2).ping()
+        except RedisError:
+            return "no Redis answers (TEST_REDIS_URL names one)"
+    return None
+
+
+def _measure(part: str, options: Namespace) -> int:
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="cartwright-bench-"))
-        environment = _production(Path(folder))
-        if vendor == "postgresql":
-            environment["DATABASE_URL"] = stack.enter_context(services.new_postgres_database("cartwright_bench"))
+        environment = _production(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cartwright-bench-"))))
         arguments = [str(options.clients), str(options.rounds), str(options.seconds)]
-        command = [sys.executable, "-c", _MEASURE, *arguments]
+        if part != "sqlite":
+            environment["DATABASE_URL"] = stack.enter_context(services.new_postgres_database("cartwright_bench"))
+        if part == "catalogue":
+            environment |= {
+                "BENCH_SHOP": f"bench-{secrets.token_hex(6)}",
+                "DJANGO_SETTINGS_MODULE": "bench.settings",
+                "REDIS_URL": services.REDIS_URL,
+            }
+            smaller = stack.enter_context(services.new_postgres_database("cartwright_bench"))
+            arguments = [str(options.products), smaller, *arguments]
+        module = "catalogue" if part == "catalogue" else "measure"
+        command = [sys.executable, "-c", _MEASURE.format(module), *arguments]
         with subprocess.Popen(command, env=environment) as process:
             try:
                 return process.wait()

@@ -9,9 +9,11 @@ from uuid import UUID
 
 import orjson
 from django.http import HttpRequest, HttpResponse
-from rest_framework.test import APIClient
 
+from apps.common.api.renderers import to_json
 from apps.common.databases import connection_of
+from apps.products.api.representation import product_body
+from config import services
 
 PAGE_SIZE = 20
 
@@ -52,16 +54,16 @@ def product(request: HttpRequest, product_id: UUID) -> HttpResponse:
 
 def page(request: HttpRequest) -> HttpResponse:
     """The first page of a category's products from a price on, cheapest first."""
-    here = request.build_absolute_uri("/").rstrip("/")
+    here = _here(request)
     query = {"category": request.GET["category"], "min_price": request.GET["min_price"], "ordering": "price"}
     with connection_of("products").cursor() as cursor:
         cursor.execute(_PAGE, {**query, "page_size": PAGE_SIZE})
         rows = cursor.fetchall()
     count = rows[0][-1] if rows else 0
-    following = f"{here}/api/v1/products?{urlencode({**query, 'page': 2})}" if count > PAGE_SIZE else None
+    next_page = f"{here}/api/v1/products?{urlencode({**query, 'page': 2})}" if count > PAGE_SIZE else None
     results = [_product(row, here) for row in rows]
-    answer = {"count": count, "next": following, "previous": None, "results": results}
-    return HttpResponse(orjson.dumps(answer, option=orjson.OPT_UTC_Z), content_type="application/json")
+    answer = {"count": count, "next": next_page, "previous": None, "results": results}
+    return HttpResponse(to_json(answer), content_type="application/json")
 
 
 def _product(row: tuple[Any, ...], here: str) -> dict[str, Any]:
@@ -77,5 +79,9 @@ def _product(row: tuple[Any, ...], here: str) -> dict[str, Any]:
 
 
 def _remember(request: HttpRequest, product_id: UUID) -> bytes:
-    response = APIClient().get(f"/api/v1/products/{product_id}", headers={"Host": request.get_host()})
-    return _details.setdefault(product_id, response.content)
+    found = services.products().get_product(product_id=product_id)
+    return _details.setdefault(product_id, to_json(product_body(found, _here(request))))
+
+
+def _here(request: HttpRequest) -> str:
+    return request.build_absolute_uri("/").rstrip("/")
