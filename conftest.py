@@ -39,7 +39,7 @@ def _clean_cache() -> Iterator[None]:
 def _documents_without_transactions() -> None:
     """Have each test undone by its transaction, as without MongoDB, and not by emptying every table."""
     if documents.are_apart():
-        type(documents.connection().features).supports_transactions = True
+        vars(documents.connection().features)["supports_transactions"] = True
 
 
 @pytest.fixture(autouse=True)

@@ -64,7 +64,8 @@ def mongodb(folder: Path) -> Iterator[str]:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         url = f"mongodb://127.0.0.1:{port}"
-        with MongoClient(url, serverSelectionTimeoutMS=30_000) as client:
+        client: MongoClient[dict[str, object]] = MongoClient(url, serverSelectionTimeoutMS=30_000)
+        with client:
             client.admin.command("ping")
         yield url
     finally:

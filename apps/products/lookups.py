@@ -16,7 +16,7 @@ class _JsonLookup(models.Lookup[Any]):
 
     prepare_rhs = False
 
-    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, Any]:  # type: ignore[override] # values of any type
+    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
         column, params = self.process_lhs(compiler, connection)
         condition, more = self.on_postgresql() if connection.vendor == "postgresql" else self.on_sqlite()
         return condition.format(column=column), [*params, *more]

@@ -325,7 +325,7 @@ class TestSuggest:
             ]
         }
         assert api.get(f"{PRODUCTS}/suggest").json() == {"results": []}
-        assert error(api.get(f"{PRODUCTS}/suggest", {"q": "x", "limit": 21}), 400, "limit") == "max_value"
+        assert error(api.get(f"{PRODUCTS}/suggest", {"q": "x", "limit": "21"}), 400, "limit") == "max_value"
 
 
 class TestCreate:

@@ -16,13 +16,13 @@ from pymongo.errors import AutoReconnect
 
 from apps.common.databases import alias_of
 from apps.events.models import OutboxEvent
-from apps.products import copying, documents, indexes, reindex
+from apps.products import cache, copying, documents, indexes, reindex
 from apps.products.clock import now
 from apps.products.interface import ProductChange, SkuTaken
 from apps.products.models import Category, Product, StockLevel, StockMovement
 from apps.products.search.hits import Hits
 from apps.products.selection import Filters, select_products
-from apps.products.services import LocalProductService, announcing, catalogue
+from apps.products.services import LocalProductService, announcing
 from apps.products.tests.factories import make_category, make_product
 
 service = LocalProductService()
@@ -55,7 +55,7 @@ class TestAnnouncing:
 
     @pytest.mark.django_db(transaction=True)
     def test_a_new_product_whose_maker_died_is_opened_and_announced(self) -> None:
-        with killed_before(catalogue.cache, "product_changed"):
+        with killed_before(cache, "product_changed"):
             make_product(sku="LOST", stock=7)
         (product,) = Product.objects.all()
         assert (events_of(product.pk), StockLevel.objects.count()) == ([], 0)
@@ -70,7 +70,7 @@ class TestAnnouncing:
     @pytest.mark.django_db(transaction=True)
     def test_a_change_whose_maker_died_is_announced_before_the_next(self) -> None:
         product = make_product(name="One")
-        with killed_before(catalogue.cache, "product_changed"):
+        with killed_before(cache, "product_changed"):
             service.update_product(product_id=product.id, change=ProductChange(name="Two"))
         assert events_of(product.id) == [("product.created", 1)]
 
@@ -80,7 +80,7 @@ class TestAnnouncing:
         assert flagged() == set()
 
     def test_what_was_announced_already_is_not_told_twice(self) -> None:
-        with killed_before(announcing.documents, "write"):
+        with killed_before(documents, "write"):
             make_product()
         (key,) = flagged()
         assert events_of(key) == [("product.created", 1)]
@@ -254,7 +254,7 @@ class TestCopying:
                 make_product(name=f"Lamp {n}")
             cut_off = copying.copy(settings.CATALOGUE_DATABASE, alias_of("products"))
             assert next(cut_off) == 2
-            cut_off.close()
+            del cut_off
 
             assert copy("mongodb", "relational").startswith("3 documents written.")
 

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from apps.products import documents, indexes
-from apps.products.interface import ProductChange
+from apps.products.interface import Attributes, ProductChange
 from apps.products.search.hits import Hits
 from apps.products.search.words import MAX_QUERY_TOKENS, normalise
 from apps.products.selection import Filters, PriceBand, TagCount, count_facets, differences, select_products, suggest
@@ -260,7 +260,8 @@ class TestSuggestions:
 
 
 def test_what_variants_differ_in() -> None:
-    red, blue = {"colour": "red", "watts": 5, "dim": True}, {"colour": "blue", "watts": 5}
+    red: Attributes = {"colour": "red", "watts": 5, "dim": True}
+    blue: Attributes = {"colour": "blue", "watts": 5}
 
     assert differences([red, blue, red]) == {"colour": ["red", "blue"], "dim": [True, None]}
     assert differences([red]) == {}
