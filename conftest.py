@@ -7,9 +7,9 @@ from django.conf import settings
 from django.core.cache import cache
 from rest_framework.test import APIClient
 
-from apps.products import documents
 from apps.products.models import Category, Product
 from apps.products.services import announcing
+from apps.products.store import documents
 from apps.users.interface import Client, Role
 from apps.users.tests.factories import PASSWORD, UserFactory
 from config import services

@@ -19,21 +19,23 @@ PAGE_SIZE = 20
 
 _details: dict[UUID, bytes] = {}
 
-# The ids first: an index has them in the order of prices, and only those of the page are looked up.
+# The ids first: an index has them in the order of prices, and only what is on the page is read as a whole.
 _PAGE = """
     WITH wanted AS (
-        SELECT _id FROM products_category
+        SELECT array_agg(_id) AS ids FROM products_category
         WHERE path LIKE (SELECT path FROM products_category WHERE slug = %(category)s) || '%%'
-    ), matching AS (
-        SELECT product._id, product.price FROM products_product AS product
-        WHERE product.active AND product.price >= %(min_price)s AND product.category_id IN (SELECT _id FROM wanted)
     ), page AS (
-        SELECT _id FROM matching ORDER BY price, _id LIMIT %(page_size)s
+        SELECT _id FROM products_product
+        WHERE active AND price >= %(min_price)s AND category_id = ANY((SELECT ids FROM wanted)::uuid[])
+        ORDER BY price, _id LIMIT %(page_size)s
+    ), matching AS (
+        SELECT count(*) AS count FROM products_product
+        WHERE active AND price >= %(min_price)s AND category_id = ANY((SELECT ids FROM wanted)::uuid[])
     )
     SELECT product._id, product.name, product.description, round(product.price, 2)::text, product.currency,
         category.name, product.category_id, product."group", coalesce(level.on_hand - level.reserved, 0), product.sku,
         product.images::text, product.tags::text, product.attributes::text, product.active, product.created_at,
-        product.updated_at, (SELECT count(*) FROM matching)
+        product.updated_at, (SELECT count FROM matching)
     FROM page
     JOIN products_product AS product USING (_id)
     LEFT JOIN products_category AS category ON category._id = product.category_id

@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 
 from apps.common.databases import all_aliases, every_alias
 from apps.events.relay import relay_batch
-from apps.products import documents
+from apps.products.store import documents
 from apps.users.models import User
 
 _FRAMES = ("SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "COMMIT")

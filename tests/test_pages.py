@@ -20,7 +20,7 @@ from django.urls import path
 from pytest_django import DjangoCaptureOnCommitCallbacks
 from pytest_django.fixtures import Settings
 
-from apps.products import documents
+from apps.products.store import documents
 from apps.users.interface import Client as ClientInfo
 from apps.users.interface import InvalidToken, Role
 from apps.users.tests.factories import PASSWORD, UserFactory

@@ -12,9 +12,9 @@ from apps.common.ids import new_id
 from apps.common.money import MAX_DIGITS, MAX_PLACES
 from apps.common.validators import no_control_characters, single_line
 from apps.events.models import FailedDelivery, OutboxEvent
-from apps.products.clock import now
-from apps.products.fields import WordsField
 from apps.products.interface import MovementKind, ReservationState
+from apps.products.store.clock import now
+from apps.products.store.fields import WordsField
 from apps.products.validators import known_currency, valid_attributes, valid_tags
 
 MAX_STOCK = 1_000_000_000

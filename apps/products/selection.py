@@ -8,11 +8,11 @@ from uuid import UUID
 
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 
-from apps.products import documents, lookups
 from apps.products.interface import Attributes, AttributeValue
 from apps.products.models import Category, Product, StockLevel
 from apps.products.search.hits import Hits
 from apps.products.services.categories import ancestors_of, find_categories, fold
+from apps.products.store import documents, lookups
 
 MAX_FACETS = 20
 # Where one price band ends and the next begins; the last has no end.

@@ -2,8 +2,8 @@
 
 import apps.common.ids
 import apps.common.validators
-import apps.products.clock
-import apps.products.fields
+import apps.products.store.clock
+import apps.products.store.fields
 import apps.products.interface
 import apps.products.validators
 import django.core.serializers.json
@@ -87,8 +87,8 @@ class Migration(migrations.Migration):
                 ('sibling_key', models.CharField(editable=False, help_text='Its parent and its folded name: siblings differ.', max_length=400, unique=True)),
                 ('slug', models.SlugField(allow_unicode=True, max_length=120, unique=True)),
                 ('path', models.CharField(db_index=True, editable=False, max_length=400)),
-                ('created_at', models.DateTimeField(default=apps.products.clock.now, editable=False)),
-                ('updated_at', models.DateTimeField(default=apps.products.clock.now, editable=False)),
+                ('created_at', models.DateTimeField(default=apps.products.store.clock.now, editable=False)),
+                ('updated_at', models.DateTimeField(default=apps.products.store.clock.now, editable=False)),
                 ('parent', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='children', to='products.category')),
             ],
             options={
@@ -143,10 +143,10 @@ class Migration(migrations.Migration):
                 ('revision', models.PositiveIntegerField(default=1, editable=False)),
                 ('unannounced', models.BooleanField(default=False, editable=False, help_text='In a document store: the event of this revision may not be out yet.')),
                 ('opening_stock', models.PositiveIntegerField(default=0, editable=False, help_text='In a document store: the level may not have been opened with it yet.')),
-                ('search_title', apps.products.fields.WordsField(default='', editable=False)),
-                ('search_body', apps.products.fields.WordsField(default='', editable=False)),
-                ('created_at', models.DateTimeField(default=apps.products.clock.now, editable=False)),
-                ('updated_at', models.DateTimeField(default=apps.products.clock.now, editable=False)),
+                ('search_title', apps.products.store.fields.WordsField(default='', editable=False)),
+                ('search_body', apps.products.store.fields.WordsField(default='', editable=False)),
+                ('created_at', models.DateTimeField(default=apps.products.store.clock.now, editable=False)),
+                ('updated_at', models.DateTimeField(default=apps.products.store.clock.now, editable=False)),
                 ('category', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='products', to='products.category')),
             ],
             options={

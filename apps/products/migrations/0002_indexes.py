@@ -1,8 +1,8 @@
-"""Indexes that each database makes in its own way (`apps/products/indexes.py`)."""
+"""Indexes that each database makes in its own way (`apps/products/store/indexes.py`)."""
 
 from django.db import migrations
 
-from apps.products.indexes import install
+from apps.products.store.indexes import install
 
 
 def make(apps, schema_editor):

@@ -5,11 +5,11 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from apps.products import documents
 from apps.products.models import Product
 from apps.products.search import mongodb, postgresql, sqlite
 from apps.products.search.vendor import Matches
 from apps.products.search.words import Term, terms
+from apps.products.store import documents
 
 _VENDORS: dict[str, type[Matches]] = {
     "sqlite": sqlite.SqliteMatches,

@@ -8,10 +8,10 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
-from apps.products import documents
 from apps.products.models import Product
 from apps.products.search.vendor import TITLE_WEIGHT, Matches
 from apps.products.search.words import Term
+from apps.products.store import documents
 
 
 class MongodbMatches(Matches):

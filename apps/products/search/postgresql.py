@@ -6,10 +6,10 @@ from uuid import UUID
 from django.db.models import BooleanField, FloatField, QuerySet
 from django.db.models.expressions import RawSQL
 
-from apps.products import documents
 from apps.products.models import Product
 from apps.products.search.vendor import Matches
 from apps.products.search.words import Term
+from apps.products.store import documents
 
 # Shorter words are too much like others.
 _SHORTEST_SIMILAR = 4

@@ -5,9 +5,9 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.db.models.expressions import RawSQL
 
-from apps.products import documents
 from apps.products.models import Product
 from apps.products.search.vendor import TITLE_WEIGHT, Matches
+from apps.products.store import documents
 
 _HITS = f"""
     SELECT hit.product_id, bm25(products_searchindex, {TITLE_WEIGHT}, 1) AS rank

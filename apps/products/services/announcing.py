@@ -16,13 +16,13 @@ from django.db.transaction import on_commit
 from apps.common.databases import alias_of, atomic
 from apps.common.money import quantize
 from apps.events.outbox import publish
-from apps.products import documents
 from apps.products.events import CREATED, DELETED, UPDATED, product_fact
 from apps.products.interface import Image, Product, Thumbnails
 from apps.products.models import Product as ProductRow
 from apps.products.search import words
 from apps.products.services.inventory import add_level
 from apps.products.services.levels import levels_of
+from apps.products.store import documents
 
 _BATCH = 100
 

@@ -12,8 +12,7 @@ from apps.common.databases import atomic
 from apps.common.errors import DomainError, Problem
 from apps.common.ids import new_id, readable
 from apps.common.money import fits, places_of
-from apps.products import cache, documents
-from apps.products.clock import now
+from apps.products import cache
 from apps.products.interface import (
     CategoryNotFound,
     InvalidPrice,
@@ -29,6 +28,8 @@ from apps.products.search import words
 from apps.products.services.announcing import announce, announce_pending, settle, to_product, to_products
 from apps.products.services.categories import fold, resolve_category, violates
 from apps.products.services.inventory import add_level
+from apps.products.store import documents
+from apps.products.store.clock import now
 
 _EDITABLE = (
     "name", "description", "price", "currency", "category_id", "group", "sku", "sku_folded", "tags", "attributes",

@@ -18,8 +18,7 @@ from django.utils.text import slugify
 from apps.common.databases import atomic
 from apps.common.errors import Problem
 from apps.common.ids import new_id
-from apps.products import cache, documents
-from apps.products.clock import now
+from apps.products import cache
 from apps.products.interface import (
     AmbiguousCategory,
     Category,
@@ -33,6 +32,8 @@ from apps.products.models import Category as CategoryRow
 from apps.products.models import Product as ProductRow
 from apps.products.models import TreeLock
 from apps.products.services.announcing import announce_pending
+from apps.products.store import documents
+from apps.products.store.clock import now
 
 MAX_DEPTH = 10
 _STEP = len(f"{UUID(int=0)}/")

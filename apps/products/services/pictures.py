@@ -34,7 +34,7 @@ from apps.products.interface import (
     TooManyPictures,
 )
 from apps.products.models import Product as ProductRow
-from apps.products.pictures import draw
+from apps.products.pictures.drawing import draw
 from apps.products.services.announcing import to_image
 from apps.products.services.catalogue import edit_product
 from apps.products.validators import MAX_PICTURES

@@ -16,13 +16,14 @@ from pymongo.errors import AutoReconnect
 
 from apps.common.databases import alias_of
 from apps.events.models import OutboxEvent
-from apps.products import cache, copying, documents, indexes, reindex
-from apps.products.clock import now
+from apps.products import cache
 from apps.products.interface import ProductChange, SkuTaken
 from apps.products.models import Category, Product, StockLevel, StockMovement
 from apps.products.search.hits import Hits
 from apps.products.selection import Filters, select_products
 from apps.products.services import LocalProductService, announcing
+from apps.products.store import copying, documents, indexes, reindex
+from apps.products.store.clock import now
 from apps.products.tests.factories import make_category, make_product
 
 service = LocalProductService()

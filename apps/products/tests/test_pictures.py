@@ -42,7 +42,7 @@ from apps.products.interface import (
     StorageUnavailable,
     TooManyPictures,
 )
-from apps.products.pictures import Drawn, draw
+from apps.products.pictures.drawing import Drawn, draw
 from apps.products.services import LocalProductService
 from apps.products.services import pictures as services_pictures
 from apps.products.tests.factories import make_product

@@ -5,12 +5,12 @@ from uuid import UUID
 
 import pytest
 
-from apps.products import documents, indexes
 from apps.products.interface import Attributes, ProductChange
 from apps.products.search.hits import Hits
 from apps.products.search.words import MAX_QUERY_TOKENS, normalise
 from apps.products.selection import Filters, PriceBand, TagCount, count_facets, differences, select_products, suggest
 from apps.products.services import LocalProductService
+from apps.products.store import documents, indexes
 from apps.products.tests.factories import make_category, make_product
 from tests.flow import sends
 

@@ -19,10 +19,11 @@ from rest_framework.test import APIClient
 from apps.common.databases import alias_of
 from apps.common.ids import new_id
 from apps.events.models import OutboxEvent
-from apps.products import documents, models
+from apps.products import models
 from apps.products.interface import NewProduct, Product, ProductChange, StockLine
 from apps.products.models import ImportChunk, ImportJob, ImportRow
 from apps.products.services import LocalProductService
+from apps.products.store import documents
 from apps.products.tasks import clean_imports
 from apps.products.tests.factories import make_category, make_product
 from apps.products.transfer import jobs, sheets

@@ -6,8 +6,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from apps.common.databases import alias_of
-from apps.products import copying
 from apps.products.models import Category, Product
+from apps.products.store import copying
 
 _STORES = ("relational", "mongodb")
 

@@ -2,7 +2,7 @@
 
 from django.core.management.base import BaseCommand
 
-from apps.products import reindex
+from apps.products.store import reindex
 
 
 class Command(BaseCommand):

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from uuid import UUID
 
-from apps.products import documents, indexes
 from apps.products.models import Product
 from apps.products.search import words
+from apps.products.store import documents, indexes
 
 _BATCH = 500
 

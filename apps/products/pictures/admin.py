@@ -27,14 +27,14 @@ class PicturesWidget(forms.Widget):
     template_name = "products/pictures.html"
     images: Sequence[Image] = ()
 
-    def get_context(self, name: str, value: Any, attrs: Mapping[str, Any] | None) -> dict[str, Any]:  # noqa: ANN401, ARG002 - as in Django
+    def get_context(self, name: str, value: Any, attrs: Mapping[str, Any] | None) -> dict[str, Any]:  # noqa: ANN401 - as in Django
         known = {str(image.id): image for image in self.images}
         rows = [(row, known[row["id"]]) for row in value or () if row["id"] in known]
         media = settings.MEDIA_URL
         lines = [{**row, "url": media + image.url, "small": media + image.thumbnails.small} for row, image in rows]
         return {"name": name, "lines": lines, "max_length": MAX_ALT_LENGTH}
 
-    def value_from_datadict(self, data: QueryDict, files: object, name: str) -> list[_Row]:  # type: ignore[override] # noqa: ARG002 - what a form hands over
+    def value_from_datadict(self, data: QueryDict, files: object, name: str) -> list[_Row]:  # type: ignore[override]
         return [
             {
                 "id": key,
