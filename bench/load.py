@@ -76,7 +76,7 @@ class Ratio:
 def compare(cases: Sequence[Case], limits: Limits) -> None:
     """Drive the cases in turn, round after round: what disturbs the machine for a while disturbs all of them."""
     for case in cases:
-        _drive(case, limits.clients, _WARM_UP_SECONDS)
+        _drive(case, limits.clients, min(limits.seconds, _WARM_UP_SECONDS))
         case.afterwards()
     for _ in range(limits.rounds):
         for case in cases:

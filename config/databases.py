@@ -55,6 +55,8 @@ _MONGODB_OPTIONS = {
     "connectTimeoutMS": 2000,
     "socketTimeoutMS": 10_000,
     "w": "majority",
+    # Whoever has written reads what was written, whatever the URL says.
+    "readPreference": "primary",
 }
 
 

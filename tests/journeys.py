@@ -1,5 +1,6 @@
 """What every shop must be able to do, on whatever it runs."""
 
+import secrets
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -35,4 +36,24 @@ def sixteen_buyers_of_fifty_lamps(shop: Shop, admin: Client) -> None:
     assert Counter(answer.status_code for answer in answers) == {201: 50, 409: 50}
     assert {answer.json()["errors"][0]["code"] for answer in answers if answer.status_code == 409} == {"out_of_stock"}
     assert admin.stock(lamp) == (50, 50)
+    shop.manage("audit")
+
+
+def import_and_find(shop: Shop, admin: Client) -> None:
+    """A file of products in the background, found by searching when it is done, and bought until it is sold out."""
+    word = f"gadget{secrets.token_hex(4)}"
+    rows = [f"{word}-{number},{word} {number},{number}.50,1,Imported" for number in range(1, 151)]
+    answer = admin.upload("/products/import", "\n".join(["sku,name,price,stock,category", *rows, f"{word}-x,,free,,"]))
+    assert answer.status_code == 202, answer.text
+    job = f"/products/imports/{answer.json()['id']}"
+    shop.eventually(lambda: admin.get(job).json()["state"] == "finished", seconds=60)
+    done = admin.get(job).json()
+    assert (done["created"], done["failed"]) == (150, 1)
+    guest = Client(shop.url)
+    shop.eventually(lambda: guest.get(f"/products/search?q={word}").json()["count"] == 150)
+    (first,) = guest.get(f"/products/search?q={word}+150&page_size=1").json()["results"]
+    assert (first["name"], first["stock"], first["price"]) == (f"{word} 150", 1, "150.50")
+    assert shop.customer().order(first["id"]).status_code == 201
+    assert guest.get(f"/products/{first['id']}").json()["stock"] == 0
+    assert shop.customer().order(first["id"]).json()["errors"][0]["code"] == "out_of_stock"
     shop.manage("audit")

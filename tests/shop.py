@@ -129,6 +129,12 @@ class Client:
     def get(self, path: str) -> requests.Response:
         return self._session.get(f"{self._url}{path}", timeout=30)
 
+    def upload(self, path: str, table: str) -> requests.Response:
+        """Send a file of CSV."""
+        return self._session.post(
+            f"{self._url}{path}", data=table.encode(), headers={"Content-Type": "text/csv"}, timeout=30
+        )
+
     def post(self, path: str, body: object = None, key: str | None = None) -> requests.Response:
         headers = {"Idempotency-Key": key} if key else {}
         return self._session.post(f"{self._url}{path}", json=body, headers=headers, timeout=30)

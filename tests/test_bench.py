@@ -25,6 +25,6 @@ def test_a_short_run_of_the_catalogue() -> None:
 
 def _run(*arguments: str) -> str:
     command = [sys.executable, "-m", "bench", *arguments, "--rounds", "1", "--seconds", "0.1"]
-    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

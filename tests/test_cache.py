@@ -11,7 +11,7 @@ import redis
 from django.core.cache.backends.base import BaseCache
 from django.utils.module_loading import import_string
 
-from apps.common import cache as cautious
+from apps.common import redis_pool as cautious
 from tests.outage import Door, door
 from tests.services import needs_redis
 
@@ -31,7 +31,7 @@ def cache(redis_door: Door, settings: Any) -> Iterator[BaseCache]:  # noqa: ANN4
         "IGNORE_EXCEPTIONS": True,
         "SOCKET_CONNECT_TIMEOUT": 1,
         "SOCKET_TIMEOUT": 1,
-        "CONNECTION_POOL_CLASS": "apps.common.cache.CautiousPool",
+        "CONNECTION_POOL_CLASS": "apps.common.redis_pool.CautiousPool",
     }
     settings.DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = True
     opened = import_string("django_redis.cache.RedisCache")(

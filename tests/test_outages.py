@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 import requests
 
-from tests.journeys import sixteen_buyers_of_fifty_lamps, walk_through
+from tests.journeys import import_and_find, sixteen_buyers_of_fifty_lamps, walk_through
 from tests.load import Answer, Shopper, shoppers
 from tests.outage import World, open_world
 
@@ -109,6 +109,9 @@ class TestOnEveryServer:
 
     def test_sixteen_buyers_of_fifty_lamps(self, world: World) -> None:
         sixteen_buyers_of_fifty_lamps(world.shop, world.admin)
+
+    def test_import_and_find(self, world: World) -> None:
+        import_and_find(world.shop, world.admin)
 
 
 def _without(world: World, server: str, look: Callable[[], None] = lambda: None) -> tuple[float, float]:

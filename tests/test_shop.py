@@ -17,7 +17,7 @@ import psutil
 import pytest
 import requests
 
-from tests.journeys import sixteen_buyers_of_fifty_lamps, walk_through
+from tests.journeys import import_and_find, sixteen_buyers_of_fifty_lamps, walk_through
 from tests.shop import ROOT, Client, Shop, open_shop
 
 pytestmark = pytest.mark.e2e
@@ -43,6 +43,10 @@ def test_the_walk_through(shop: Shop, admin: Client) -> None:
 
 def test_sixteen_buyers_of_fifty_lamps(shop: Shop, admin: Client) -> None:
     sixteen_buyers_of_fifty_lamps(shop, admin)
+
+
+def test_import_and_find(shop: Shop, admin: Client) -> None:
+    import_and_find(shop, admin)
 
 
 def test_one_key_sent_eight_times_at_once_makes_one_order(shop: Shop, admin: Client) -> None:

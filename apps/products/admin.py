@@ -33,7 +33,7 @@ from apps.products.models import (
     StockLevel,
     StockMovement,
 )
-from apps.products.pictures.admin import FilesField, PicturesAdmin, PicturesField, rows_of
+from apps.products.pictures_admin import FilesField, PicturesAdmin, PicturesField, rows_of
 from apps.products.services.announcing import to_image
 from apps.products.services.levels import levels_of
 from apps.products.services.reserved import unpack

@@ -5,4 +5,4 @@ class ProductsConfig(AppConfig):
     name = "apps.products"
 
     def ready(self) -> None:
-        from apps.products.store import checks  # noqa: F401, PLC0415 - registers them, once models can be imported
+        from apps.products import checks  # noqa: F401, PLC0415 - registers them, once models can be imported

@@ -20,6 +20,19 @@ def _paths() -> Iterator[str]:
             yield f"category {row.id}: its path is not below its parent's"
 
 
+def _homeless() -> Iterator[str]:
+    """MongoDB keeps no foreign keys."""
+    known = set(Category.objects.values_list("pk", flat=True))
+    parents = Category.objects.exclude(parent=None).order_by().values_list("pk", "parent")
+    for pk, parent in parents.iterator():
+        if parent not in known:
+            yield f"category {pk}: its parent {parent} does not exist"
+    homes = Product.objects.exclude(category=None).order_by().values_list("pk", "category")
+    for pk, category in homes.iterator():
+        if category not in known:
+            yield f"product {pk}: its category {category} does not exist"
+
+
 def _texts() -> Iterator[str]:
     rows = Product.objects.defer(None).filter(deleted_at=None, unannounced=False).select_related("category")
     for row in rows.order_by().iterator(chunk_size=1000):
@@ -46,6 +59,7 @@ def _overdue() -> Iterator[str]:
 
 CATALOGUE_RULES = [
     Rule("a category's path is its parent's and its own id", Category.objects.count, _paths),
+    Rule("every category that is referred to exists", Category.objects.count, _homeless),
     Rule("every product in the shop is found by its own words", Product.objects.filter(deleted_at=None).count, _texts),
     Rule("every product has a stock level", Product.objects.count, _levels),
     Rule("every change of a product has been announced", Product.objects.filter(unannounced=True).count, _overdue),

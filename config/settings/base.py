@@ -128,7 +128,7 @@ if REDIS_URL:
                 "IGNORE_EXCEPTIONS": True,
                 "SOCKET_CONNECT_TIMEOUT": 1,
                 "SOCKET_TIMEOUT": 1,
-                "CONNECTION_POOL_CLASS": "apps.common.cache.CautiousPool",
+                "CONNECTION_POOL_CLASS": "apps.common.redis_pool.CautiousPool",
             },
         }
     }

@@ -60,7 +60,7 @@ def page(whole_way: View) -> View:
     @csrf_exempt
     @wraps(whole_way)
     def view(request: HttpRequest) -> HttpResponseBase:
-        if not _is_plain(request):
+        if not _is_keepable(request):
             return whole_way(request)
         address = request.get_full_path()
         made = cache.page(address)
@@ -81,8 +81,8 @@ def keep(request: Request, generation: str, answer: Mapping[str, Any], product_i
     """Remember a page that the whole way has made, if it is one that anybody may see. Its `results` are the products
     with these ids, which are remembered by themselves, or whatever else they are.
     """
-    if not _is_plain(request._request) or "in_stock" in request.query_params:  # noqa: SLF001 - Django's own request
-        return  # somebody else may see something else, or the same person a moment later
+    if not _is_keepable(request._request):  # noqa: SLF001 - Django's request below REST framework's
+        return
     whole = to_json({**answer, "results": []} if product_ids else answer)
     head, mark, tail = whole.partition(b'"results":[')
     made = cache.Page(
@@ -92,6 +92,11 @@ def keep(request: Request, generation: str, answer: Mapping[str, Any], product_i
         tail=tail,
     )
     cache.remember_page(request.get_full_path(), made)
+
+
+def _is_keepable(request: HttpRequest) -> bool:
+    """Whether anybody gets that page, until the catalogue changes: what is in stock changes with every order."""
+    return _is_plain(request) and "in_stock" not in request.GET
 
 
 def _is_plain(request: HttpRequest) -> bool:
@@ -115,9 +120,8 @@ def _bodies(product_ids: Sequence[UUID], request: HttpRequest, *, wait: bool = F
         known |= _await(missing[0]) if wait else _look_up(missing)
     if uncounted := [key for key in known if key not in stock]:
         levels = levels_of(uncounted)
-        counted = {key: levels[key].available if key in levels else 0 for key in uncounted}
-        cache.remember_stock(counted)
-        stock |= counted
+        cache.remember_stock({key: level.available for key, level in levels.items()})
+        stock |= {key: levels[key].available if key in levels else 0 for key in uncounted}
     here = _here(request)
     return {key: _join(each, stock[key], here) for key, each in known.items()}
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import IO, Any
 from uuid import UUID
 
+from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
@@ -30,7 +31,6 @@ from apps.products.selection import Filters, select_products
 from apps.products.transfer import jobs
 from apps.products.transfer.download import csv_file
 from apps.products.transfer.export import export
-from apps.products.transfer.sheets import MAX_BYTES
 from config import services
 
 _LOCATION = OpenApiParameter(
@@ -55,7 +55,7 @@ class CsvParser(BaseParser):
     def parse(
         self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Mapping[str, bytes]:
-        return {"file": stream.read(MAX_BYTES + 1)}
+        return {"file": stream.read(settings.MAX_UPLOAD_BYTES + 1)}
 
 
 class JsonOrFile(DefaultContentNegotiation):
@@ -248,7 +248,7 @@ def _file_of(request: Request) -> tuple[bytes, str, str | None]:
     """The file that was sent, its name and its charset, each as the client says."""
     file = dict(request.data.items()).get("file")  # type: ignore[union-attr] # neither parser makes a list
     if isinstance(file, UploadedFile):
-        return file.read(MAX_BYTES + 1), file.name or "", file.charset
+        return file.read(settings.MAX_UPLOAD_BYTES + 1), file.name or "", file.charset
     if isinstance(file, bytes):
         content_type = request.META.get("CONTENT_TYPE", "")
         _, _, charset = content_type.lower().partition("charset=")

@@ -16,11 +16,12 @@ from django.db.transaction import on_commit
 from apps.common.databases import alias_of, atomic
 from apps.common.money import quantize
 from apps.events.outbox import publish
+from apps.products import cache
 from apps.products.events import CREATED, DELETED, UPDATED, product_fact
 from apps.products.interface import Image, Product, Thumbnails
 from apps.products.models import Product as ProductRow
 from apps.products.search import words
-from apps.products.services.inventory import add_level
+from apps.products.services.inventory import open_level
 from apps.products.services.levels import levels_of
 from apps.products.store import documents
 
@@ -35,7 +36,7 @@ def announce(row: ProductRow, product: Product) -> None:
 def settle(row: ProductRow) -> None:
     """Take the flag off a row once its event has committed."""
     if documents.are_apart():
-        on_commit(partial(_take_flags_off, [row]), using=alias_of("products"))
+        _settle([row])
 
 
 def announce_pending(*, category_id: UUID | None = None, product_id: UUID | None = None) -> int:
@@ -54,10 +55,12 @@ def announce_pending(*, category_id: UUID | None = None, product_id: UUID | None
             "products",
             *(product_fact(_kind(row), product) for row, product in zip(rows, to_products(rows), strict=True)),
         )
+        if rows:
+            cache.product_changed(*(row.pk for row in rows))
         if not documents.are_apart():
             _take_flags_off(rows)
     if documents.are_apart():
-        on_commit(partial(_take_flags_off, rows), using=alias_of("products"))
+        _settle(rows)
     return len(rows)
 
 
@@ -113,12 +116,17 @@ def _lock(rows: QuerySet[ProductRow]) -> QuerySet[ProductRow]:
     return rows if documents.are_apart() else rows.select_for_update(of=("self",))
 
 
+def _settle(rows: Sequence[ProductRow]) -> None:
+    """Once the events have committed. If that fails, what is told a second time is still one event."""
+    on_commit(partial(_take_flags_off, rows), using=alias_of("products"), robust=True)
+
+
 def _open_levels(rows: Sequence[ProductRow]) -> None:
-    """A process that died may have written a document, and not yet its stock."""
+    """A process that died may have written a document, and not yet its stock; or one is just about to."""
     known = levels_of([row.pk for row in rows])
     for row in rows:
         if row.pk not in known:
-            add_level(row.pk, row.opening_stock, reason="first stock", actor_id=None)
+            open_level(row.pk, row.opening_stock)
 
 
 def _take_flags_off(rows: Sequence[ProductRow]) -> None:

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import IntegrityError
 
 from apps.common.databases import atomic
-from apps.common.errors import DomainError, Problem
+from apps.common.errors import Problem
 from apps.common.ids import new_id, readable
 from apps.common.money import fits, places_of
 from apps.products import cache
@@ -44,7 +44,7 @@ class Catalogue:
         try:
             with atomic("products"):
                 row = _new_row(new)
-                add_level(row.id, new.stock, reason="first stock", actor_id=actor_id)
+                add_level(row.id, new.stock, actor_id=actor_id)
                 _put_into(row, new.category)
                 words.index(row)
                 product = to_product(row, stock=new.stock)
@@ -87,35 +87,27 @@ def edit_product(product_id: UUID, edit: Callable[[ProductRow], None], if_revisi
         StaleProduct: the product is no longer at `if_revision`.
         SkuTaken, CategoryNotFound: the database refused the row.
     """
-    announced = 0
     while True:
+        row = _live(product_id, if_revision)
+        if row.unannounced:
+            announce_pending(product_id=product_id)
+        before = _columns(row)
         try:
             with atomic("products"):
-                row = _live(product_id, if_revision)
-                if row.unannounced and row.revision != announced:
-                    announced = row.revision
-                    raise _Unannounced  # noqa: TRY301 - it must be out before the next, in a transaction of its own
-                before = _columns(row)
                 edit(row)
                 if _columns(row) == before:
                     return to_products([row])[0]
                 product = _advance(row)
-            settle(row)
-            return product  # noqa: TRY300 - what follows is for those who must try again
         except _Overtaken:
             continue
-        except _Unannounced:
-            announce_pending(product_id=product_id)
         except IntegrityError as error:
             raise _refusal(error) from error
+        settle(row)
+        return product
 
 
 class _Overtaken(Exception):
     """Somebody else changed the row between our reading and our writing: look again."""
-
-
-class _Unannounced(Exception):
-    """The event of the row's revision may not be out yet."""
 
 
 def _new_row(new: NewProduct) -> ProductRow:
@@ -228,7 +220,10 @@ def _once(tags: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(tags))
 
 
-def _refusal(error: IntegrityError) -> DomainError:
+def _refusal(error: IntegrityError) -> Exception:
+    """What the database has against the row, as others know it."""
     if violates(error, "sku_folded"):
         return _sku_taken()
+    if documents.are_apart():
+        return error  # nothing else is unique there, and nothing is referred to
     return CategoryNotFound(Problem("The category was deleted just now.", attr="category"))

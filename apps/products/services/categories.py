@@ -63,17 +63,22 @@ class Categories:
         move: bool = False,
         parent_id: UUID | None = None,
     ) -> Category:
+        # What is pending of its products must be out before a new name raises their revisions once more.
+        while name is not None and announce_pending(category_id=category_id):
+            pass
         try:
             with atomic("products"):
                 lock_tree()
                 row = _get(category_id)
-                renamed = name is not None and name != row.name
+                path, renamed = row.path, name is not None and name != row.name
                 row.name, row.slug = name or row.name, slug or row.slug
                 row.name_folded = fold(row.name)
                 if move and parent_id != row.parent_id:
-                    _move(row, _parent(parent_id))
+                    _put_below(row, _parent(parent_id))
                 row.sibling_key, row.updated_at = _sibling_key(row), now()
+                # The row first, for it may be refused: a document store would not take the paths back.
                 row.save(update_fields=["name", "name_folded", "sibling_key", "slug", "parent", "updated_at"])
+                _move_subtree(path, row.path)
                 cache.product_changed(*(_mark_products(row) if renamed else ()))
         except IntegrityError as error:
             raise _exists(error) from error
@@ -215,8 +220,12 @@ def _free_slug(name: str) -> str:
     return next(slug for slug in chain([base], (f"{base}-{n}" for n in count(2))) if slug not in taken)
 
 
-def _move(row: CategoryRow, parent: CategoryRow | None) -> None:
-    """Put a category and all below it under another parent: one statement for every path."""
+def _put_below(row: CategoryRow, parent: CategoryRow | None) -> None:
+    """Give the row another parent and the path that goes with it, in memory.
+
+    Raises:
+        CategoryCycle, CategoryTooDeep: as for `update_category`.
+    """
     if parent and parent.path.startswith(row.path):
         raise CategoryCycle(Problem("A category cannot be below itself.", attr="parent_id"))
     above = parent.path if parent else "/"
@@ -224,9 +233,14 @@ def _move(row: CategoryRow, parent: CategoryRow | None) -> None:
     deepest: int = subtree.aggregate(length=Max(Length("path")))["length"]
     if (len(above) + deepest - len(row.path)) // _STEP + 1 > MAX_DEPTH:
         raise _too_deep()
-    own = len(row.path) - _STEP + 1
-    subtree.update(path=Concat(Value(above), Substr("path", own)))
-    row.parent = parent
+    row.parent, row.path = parent, f"{above}{row.id}/"
+
+
+def _move_subtree(before: str, after: str) -> None:
+    """Write the paths of a category and of all below it, in one statement."""
+    if before != after:
+        rows = CategoryRow.objects.filter(path__startswith=before)
+        rows.update(path=Concat(Value(after), Substr("path", len(before) + 1)))
 
 
 def _mark_products(row: CategoryRow) -> list[UUID]:

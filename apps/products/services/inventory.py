@@ -166,7 +166,7 @@ class Inventory:
         return [to_reservation(row) for row in active.order_by("order_id")[:limit]]
 
 
-def add_level(product_id: UUID, quantity: int, *, reason: str, actor_id: UUID | None) -> None:
+def add_level(product_id: UUID, quantity: int, *, actor_id: UUID | None) -> None:
     """Open a new product's level with its first stock; call it in the transaction that makes the product.
 
     Raises:
@@ -175,9 +175,24 @@ def add_level(product_id: UUID, quantity: int, *, reason: str, actor_id: UUID | 
     if quantity > MAX_STOCK:
         raise StockLimit(Problem(f"At most {MAX_STOCK} units of a product can be on hand.", attr="stock"))
     LevelRow.objects.create(product_id=product_id, on_hand=quantity)
+    _book_first(product_id, quantity, actor_id)
+
+
+def open_level(product_id: UUID, quantity: int) -> None:
+    """Open the level of a product that has none, unless whoever made the product does so meanwhile."""
+    _, is_new = LevelRow.objects.get_or_create(product_id=product_id, defaults={"on_hand": quantity})
+    if is_new:
+        _book_first(product_id, quantity, actor_id=None)
+
+
+def _book_first(product_id: UUID, quantity: int, actor_id: UUID | None) -> None:
     if quantity:
         StockMovement.objects.create(
-            product_id=product_id, delta=quantity, kind=MovementKind.ADJUSTMENT, reason=reason, actor_id=actor_id
+            product_id=product_id,
+            delta=quantity,
+            kind=MovementKind.ADJUSTMENT,
+            reason="first stock",
+            actor_id=actor_id,
         )
 
 

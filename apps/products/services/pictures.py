@@ -34,9 +34,9 @@ from apps.products.interface import (
     TooManyPictures,
 )
 from apps.products.models import Product as ProductRow
-from apps.products.pictures.drawing import draw
 from apps.products.services.announcing import to_image
 from apps.products.services.catalogue import edit_product
+from apps.products.services.drawing import draw
 from apps.products.validators import MAX_PICTURES
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model, QuerySet
 from pymongo import UpdateOne
 
-from config.mongodb.outages import says_when_away
+from apps.common.mongodb import says_when_away
 
 Stage = Mapping[str, Any]
 

@@ -16,13 +16,14 @@ from pymongo.errors import AutoReconnect
 
 from apps.common.databases import alias_of
 from apps.events.models import OutboxEvent
-from apps.products import cache
+from apps.products import cache, copying
 from apps.products.interface import ProductChange, SkuTaken
 from apps.products.models import Category, Product, StockLevel, StockMovement
+from apps.products.search import reindexing
 from apps.products.search.hits import Hits
 from apps.products.selection import Filters, select_products
 from apps.products.services import LocalProductService, announcing
-from apps.products.store import copying, documents, indexes, reindex
+from apps.products.store import documents, indexes
 from apps.products.store.clock import now
 from apps.products.tests.factories import make_category, make_product
 
@@ -158,7 +159,7 @@ class TestReindexing:
         Product.objects.filter(pk=product.id).update(search_title="old", search_body="older", name_key="x")
         assert Hits("lamp", select_products(Filters())).count() == 0
 
-        assert sum(reindex.reindex()) == 1
+        assert sum(reindexing.reindex()) == 1
 
         assert Hits("lamp", select_products(Filters())).count() == 1
         assert Product.objects.get(pk=product.id).revision == product.revision
@@ -173,7 +174,7 @@ class TestReindexing:
         row.search_title = "read before"
         service.update_product(product_id=product.id, change=ProductChange(name="Chair"))
 
-        assert reindex._renew(row) == 0
+        assert reindexing._renew(row) == 0
         assert Product.objects.get(pk=product.id).search_title.startswith("chair")
 
     @pytest.mark.django_db(transaction=True)

@@ -42,9 +42,9 @@ from apps.products.interface import (
     StorageUnavailable,
     TooManyPictures,
 )
-from apps.products.pictures.drawing import Drawn, draw
 from apps.products.services import LocalProductService
 from apps.products.services import pictures as services_pictures
+from apps.products.services.drawing import Drawn, draw
 from apps.products.tests.factories import make_product
 from apps.products.tests.pictures import GREEN, RED, decode, encode, halves, noted, png, srgb
 from apps.users.interface import Role

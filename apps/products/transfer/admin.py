@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import unquote
@@ -21,7 +22,6 @@ from apps.products.transfer import jobs
 from apps.products.transfer.columns import ADJUSTMENTS, ATTRIBUTE, EXPORTED
 from apps.products.transfer.download import csv_file
 from apps.products.transfer.export import export
-from apps.products.transfer.sheets import MAX_BYTES
 from config import services
 
 _ROWS = 50
@@ -43,7 +43,7 @@ class UploadForm(forms.Form):
         file = self.cleaned_data["file"]
         try:
             return jobs.start(
-                file.read(MAX_BYTES + 1),
+                file.read(settings.MAX_UPLOAD_BYTES + 1),
                 dry_run=self.cleaned_data["dry_run"],
                 file_name=file.name,
                 charset=file.charset,

@@ -9,6 +9,7 @@ changed already.)
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from itertools import islice
 from typing import Any
@@ -130,8 +131,11 @@ def hasten(products: ProductService, job: ImportJob) -> ImportJob:
     """
     if job.total > CHUNK:
         return job
-    run_chunk(products, job.pk, 0)
-    return get(job.pk)
+    with suppress(*LATER):
+        # It has been taken in: should a server be away just now, its event sees to it later.
+        run_chunk(products, job.pk, 0)
+        return get(job.pk)
+    return job
 
 
 def run_chunk(products: ProductService, job_id: UUID, number: int) -> None:
@@ -140,9 +144,10 @@ def run_chunk(products: ProductService, job_id: UUID, number: int) -> None:
     chunk = ImportChunk.objects.filter(job=job_id, number=number).first()
     if job is None or chunk is None:
         return
+    # What is left unannounced would otherwise be announced inside of a row's transaction.
+    while products.announce_products():
+        pass
     try:
-        # What a process that died has left unannounced would otherwise be announced inside of a row's transaction.
-        products.announce_products()
         _Worker(products, job, chunk).work()
     except LATER:
         raise

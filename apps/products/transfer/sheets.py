@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
 
+from django.conf import settings
+
 from apps.common.errors import InvalidInput, TooLarge
 
-MAX_BYTES = 10 * 1024 * 1024
 MAX_ROWS = 50_000
 MAX_COLUMNS = 1_000
 BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
@@ -61,10 +62,11 @@ def read(content: bytes, charset: str | None = None) -> Sheet:
 
     Raises:
         UnreadableFile: it is no CSV; reading `lines` may raise it, too.
-        TooLarge: more than `MAX_BYTES`; reading `lines` raises it after `MAX_ROWS`.
+        TooLarge: more than MAX_UPLOAD_MB; reading `lines` raises it after `MAX_ROWS`.
     """
-    if len(content) > MAX_BYTES:
-        raise TooLarge(f"A file of more than {MAX_BYTES} bytes is not read. Divide it.")
+    limit: int = settings.MAX_UPLOAD_BYTES
+    if len(content) > limit:
+        raise TooLarge(f"A file of more than {limit} bytes is not read. Divide it.")
     text = _decode(content, charset)
     # Without `strict`, a quote that is never closed would swallow the rows after it in silence.
     delimiter = _delimiter_of(text)

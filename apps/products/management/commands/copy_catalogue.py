@@ -6,8 +6,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from apps.common.databases import alias_of
+from apps.products import copying
 from apps.products.models import Category, Product
-from apps.products.store import copying
 
 _STORES = ("relational", "mongodb")
 
@@ -28,7 +28,12 @@ class Command(BaseCommand):
         if alias_of("products") == settings.CATALOGUE_DATABASE:
             raise CommandError("Set MONGODB_URL: it names the MongoDB that the catalogue is copied from or to.")
         aliases = {"relational": alias_of("products"), "mongodb": settings.CATALOGUE_DATABASE}
-        written = sum(copying.copy(aliases[source], aliases[target]))
+        try:
+            written = sum(copying.copy(aliases[source], aliases[target]))
+        except copying.Unannounced as error:
+            raise CommandError(
+                f"Changes in {source} are still to be announced. Let the shop run for a minute, with its beat."
+            ) from error
         self.stdout.write(f"{written} documents written.")
         for model in (Category, Product):
             before, after = (copying.contents(model, aliases[store]) for store in (source, target))

@@ -8,9 +8,9 @@ from django.core.checks import CheckMessage, Error, Info, Tags, Warning, registe
 from django.db import DatabaseError
 from pymongo.errors import OperationFailure
 
+from apps.common.mongodb import says_when_away
 from apps.products.models import Product
 from apps.products.store import documents, indexes
-from config.mongodb.outages import says_when_away
 
 _INDEX_NOT_FOUND = 27
 

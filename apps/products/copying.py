@@ -5,7 +5,7 @@ differs. So it can be cut off and run again, and once more when the shop has sto
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -20,8 +20,12 @@ from apps.products.models import Category, Product
 
 _BATCH = 500
 _PLACES = Decimal(1).scaleb(-MAX_PLACES)
-# Parents before children: a relational store checks that they are there.
-_MODELS: tuple[type[models.Model], ...] = (Category, Product)
+# Parents before children: a relational store checks that they are there. With each, what is unique.
+_MODELS: dict[type[models.Model], Sequence[str]] = {Category: ("slug", "sibling_key"), Product: ("sku_folded",)}
+
+
+class Unannounced(Exception):
+    """Something of the source is still to be announced; the target's flags are its own."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,12 @@ class Contents:
 def copy(source: str, target: str) -> Iterator[int]:
     """Make the target's documents those of the source, by the aliases of their databases. Yields how many each batch
     has written. Deletes nothing but categories, as nothing else is ever deleted.
+
+    Raises:
+        Unannounced: the source has products whose event, or whose stock, is still to come.
     """
+    if Product.objects.using(source).filter(unannounced=True).exists():
+        raise Unannounced
     for model in _MODELS:
         for batch in _batches(model, source):
             yield _write(model, batch, target)
@@ -72,6 +81,7 @@ def _all(model: type[models.Model]) -> models.Manager[Any]:
 
 def _write(model: type[models.Model], batch: list[models.Model], target: str) -> int:
     there = {row.pk: _fields(row) for row in _all(model).using(target).filter(pk__in=[row.pk for row in batch])}
+    _make_way(model, batch, target)
     written = 0
     for row in batch:
         fields = _fields(row)
@@ -82,6 +92,16 @@ def _write(model: type[models.Model], batch: list[models.Model], target: str) ->
             _all(model).using(target).filter(pk=row.pk).update(**fields)
             written += 1
     return written
+
+
+def _make_way(model: type[models.Model], batch: list[models.Model], target: str) -> None:
+    """Take unique values away from documents of the target that gave them up in the source: they get theirs later."""
+    rows = _all(model).using(target)
+    for name in _MODELS[model]:
+        owners = {getattr(row, name): row.pk for row in batch}
+        for row in rows.filter(**{f"{name}__in": list(owners)}):
+            if owners[getattr(row, name)] != row.pk:
+                rows.filter(pk=row.pk).update(**{name: f"~{row.pk}"})
 
 
 def _delete_categories(source: str, target: str) -> int:
