@@ -8,6 +8,8 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from config import views
 
 urlpatterns = [
+    # First, for what is asked for most: patterns are tried one after the other.
+    path("api/v1/", include("apps.products.api.urls")),
     path("", views.landing, name="landing"),
     path("health", views.health, name="health"),
     path("ready", views.ready, name="ready"),
@@ -15,7 +17,6 @@ urlpatterns = [
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("", include("apps.users.api.well_known")),
     path("api/v1/users", include("apps.users.api.urls")),
-    path("api/v1/", include("apps.products.api.urls")),
     path("api/v1/", include("apps.orders.api.urls")),
     path("api/auth/login/", views.LogInView.as_view()),
     path("api/auth/", include("rest_framework.urls")),

@@ -102,6 +102,9 @@ class Product(models.Model):
             models.Index(fields=["name_key", "id"], condition=Q(active=True), name="product_by_name"),
             models.Index(fields=["-id"], condition=Q(active=True), name="product_new"),
             models.Index(fields=["category", "-id"], condition=Q(active=True), name="product_of_category"),
+            models.Index(
+                fields=["category", "price", "id"], condition=Q(active=True), name="product_of_category_by_price"
+            ),
             models.Index(fields=["id"], condition=Q(unannounced=True), name="product_unannounced"),
         ]
         constraints = [

@@ -77,18 +77,20 @@ def page(whole_way: View) -> View:
     return view
 
 
-def keep(request: Request, generation: str, answer: Mapping[str, Any], product_ids: Sequence[UUID] = ()) -> None:
-    """Remember a page that the whole way has made, if it is one that anybody may see. Its `results` are the products
-    with these ids, which are remembered by themselves, or whatever else they are.
+def keep(request: Request, generation: str, answer: Mapping[str, Any], products: Sequence[Product] = ()) -> None:
+    """Remember a page that the whole way has made, if it is one that anybody may see. Its `results` are these products,
+    which are remembered by themselves, or whatever else they are.
     """
     if not _is_keepable(request._request):  # noqa: SLF001 - Django's request below REST framework's
         return
-    whole = to_json({**answer, "results": []} if product_ids else answer)
+    cache.remember_answers({each.id: _cut(each) for each in products})
+    cache.remember_stock({each.id: each.stock for each in products if each.stock})
+    whole = to_json({**answer, "results": []} if products else answer)
     head, mark, tail = whole.partition(b'"results":[')
     made = cache.Page(
         generation=generation,
         head=head.replace(_here(request), _HERE_BYTES) + mark,
-        product_ids=product_ids,
+        product_ids=[each.id for each in products],
         tail=tail,
     )
     cache.remember_page(request.get_full_path(), made)

@@ -5,9 +5,9 @@ from typing import Any
 from django.conf import settings
 from rest_framework.request import Request
 
+from apps.products.facets import Facets
 from apps.products.interface import Category, Image, Product, StockLevel
 from apps.products.models import StockMovement
-from apps.products.selection import Facets
 
 
 def product_body(product: Product, here: str) -> dict[str, Any]:

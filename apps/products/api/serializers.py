@@ -10,9 +10,10 @@ from rest_framework_dataclasses.serializers import DataclassSerializer
 
 from apps.common.api.fields import AmountField, CurrencyField, LineField, TextField
 from apps.common.api.serializers import InputSerializer, QueryInput
+from apps.products.facets import Facets
 from apps.products.interface import Category, Image, StockLevel, StockMovement
 from apps.products.models import MAX_STOCK
-from apps.products.selection import Facets, Suggestion
+from apps.products.selection import Suggestion
 from apps.products.validators import (
     MAX_ALT_LENGTH,
     MAX_PICTURES,

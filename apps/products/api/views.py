@@ -45,9 +45,10 @@ from apps.products.api.serializers import (
     VariantsSchema,
     read_attributes,
 )
+from apps.products.facets import Facets, count_facets
 from apps.products.interface import NewProduct, Product, ProductChange
 from apps.products.search.hits import Hits
-from apps.products.selection import Facets, Filters, count_facets, differences, select_products, suggest, variants_of
+from apps.products.selection import Filters, differences, select_products, suggest, variants_of
 from apps.products.services.announcing import to_products
 from apps.products.services.categories import to_category
 from config import services
@@ -404,10 +405,10 @@ def _answer_page(
     """A page of products, as of a generation of the catalogue; one that was deleted meanwhile is left out."""
     rows = models.Product.objects.filter(pk__in=product_ids).select_related("category").order_by()
     products = {product.id: product for product in to_products(rows)}
-    found = [product_body(products[key], here_of(request)) for key in product_ids if key in products]
-    response = view.get_paginated_response(found)
+    found = [products[key] for key in product_ids if key in products]
+    response = view.get_paginated_response([product_body(each, here_of(request)) for each in found])
     response.data.update(beside)
-    quick.keep(request, generation, response.data, product_ids)
+    quick.keep(request, generation, response.data, found)
     return response
 
 

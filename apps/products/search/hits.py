@@ -38,6 +38,14 @@ class Hits:
     def count(self) -> int:
         return self._found[1]
 
+    def first(self, number: int) -> list[UUID]:
+        """The best ones, without counting them all."""
+        exact = self._match(self._terms)
+        if exact.matching.query.is_empty():
+            return []
+        nearly = None if (found := exact.page(0, number)) else exact.nearly()
+        return nearly.page(0, number) if nearly else found
+
     def __getitem__(self, page: slice) -> list[UUID]:
         matches, count = self._found
         return matches.page(page.start, min(page.stop, count)) if page.start < count else []

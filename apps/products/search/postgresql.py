@@ -11,6 +11,9 @@ from apps.products.search.vendor import Matches
 from apps.products.search.words import Term
 from apps.products.store import documents
 
+_WHOLE = "products_product.search_vector"
+# As `store/indexes.py` indexes it.
+_TITLE = r"(regexp_replace(products_product.search_title, '([^ ]+)', '\1:1', 'g')::tsvector)"
 # Shorter words are too much like others.
 _SHORTEST_SIMILAR = 4
 # From this similarity on, a word is taken for another (pg_trgm's word_similarity, 0 to 1): "labtop" for "laptop".
@@ -25,8 +28,10 @@ class PostgresqlMatches(Matches):
 
     @property
     def matching(self) -> QuerySet[Product]:
-        every = " & ".join(self._terms())
-        return self.products.filter(RawSQL("products_product.search_vector @@ %s::tsquery", [every], BooleanField()))
+        every = " & ".join(_quoted(term) for term in self.terms)
+        vector = _TITLE if self.only_titles else _WHOLE
+        condition = RawSQL(f"{vector} @@ %s::tsquery", [every], BooleanField())  # noqa: S611 - constant SQL
+        return self.products.filter(condition)
 
     def page(self, start: int, stop: int) -> list[UUID]:
         ranked = self.matching.annotate(rank=self._rank())
@@ -42,12 +47,8 @@ class PostgresqlMatches(Matches):
         return similar if is_able else None  # type: ignore[return-value] # one of us
 
     def _rank(self) -> RawSQL:
-        any_of = " | ".join(self._terms())
+        any_of = " | ".join(_quoted(term) for term in self.terms)
         return RawSQL("ts_rank(products_product.search_vector, %s::tsquery)", [any_of], FloatField())
-
-    def _terms(self) -> list[str]:
-        """The terms, in quotes: letters and digits, so that nothing that a user types is query syntax."""
-        return [_quoted(term, only_titles=self.only_titles) for term in self.terms]
 
 
 class _SimilarMatches(PostgresqlMatches):
@@ -57,10 +58,11 @@ class _SimilarMatches(PostgresqlMatches):
     def matching(self) -> QuerySet[Product]:
         products = self.products
         for term in self.terms:
-            operator = "%s <%% {}.search_title" if _is_forgiven(term) else "{}.search_vector @@ %s::tsquery"
-            value = term.token if _is_forgiven(term) else _quoted(term, only_titles=self.only_titles)
-            condition = RawSQL(operator.format("products_product"), [value], BooleanField())  # noqa: S611 - constant SQL
-            products = products.filter(condition)
+            is_forgiven = _is_forgiven(term)
+            vector = _TITLE if self.only_titles else _WHOLE
+            condition = "%s <%% products_product.search_title" if is_forgiven else f"{vector} @@ %s::tsquery"
+            value = term.token if is_forgiven else _quoted(term)
+            products = products.filter(RawSQL(condition, [value], BooleanField()))  # noqa: S611 - constant SQL
         return products
 
     def _rank(self) -> RawSQL:
@@ -73,7 +75,6 @@ def _is_forgiven(term: Term) -> bool:
     return term.is_prefix and len(term.token) >= _SHORTEST_SIMILAR
 
 
-def _quoted(term: Term, *, only_titles: bool) -> str:
-    # Titles have the weight A.
-    marks = f"{'*' if term.is_prefix else ''}{'A' if only_titles else ''}"
-    return f"'{term.token}'{':' if marks else ''}{marks}"
+def _quoted(term: Term) -> str:
+    """The term in quotes: letters and digits, so that nothing that a user types is query syntax."""
+    return f"'{term.token}'{':*' if term.is_prefix else ''}"

@@ -6,7 +6,6 @@ revision is still that one. Whatever a process that died has left flagged, a per
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -118,7 +117,7 @@ def _lock(rows: QuerySet[ProductRow]) -> QuerySet[ProductRow]:
 
 def _settle(rows: Sequence[ProductRow]) -> None:
     """Once the events have committed. If that fails, what is told a second time is still one event."""
-    on_commit(partial(_take_flags_off, rows), using=alias_of("products"), robust=True)
+    on_commit(lambda: _take_flags_off(rows), using=alias_of("products"), robust=True)
 
 
 def _open_levels(rows: Sequence[ProductRow]) -> None:

@@ -190,9 +190,9 @@ class TestSearch:
         make_product(name="手机壳", category="Cases", price=Decimal(5), sku="S9")
         make_product(name="Lamp", category="Phones")
 
-        with sends(9):
+        with sends(7):
             body = api.get(f"{PRODUCTS}/search", {"q": "手机", "page_size": "2"}).json()
-        with sends(11):
+        with sends(9):
             narrow = api.get(f"{PRODUCTS}/search", {"q": "手机", "category": "cases"}).json()
 
         assert (body["count"], len(body["results"]), body["previous"]) == (4, 2, None)

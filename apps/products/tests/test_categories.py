@@ -99,6 +99,18 @@ class TestUpdate:
             service.update_category(category_id=other.id, name="ONE")
         assert service.get_category(category_id=other.id).name == "Other"
 
+    def test_a_refused_move_moves_nothing(self) -> None:
+        target = make_category(name="Target")
+        make_category(name="Same", parent_id=target.id)
+        low = chain(3, make_category(name="Same"))
+        before = dict(models.Category.objects.values_list("pk", "path"))
+        assert low[0].parent_id
+
+        with pytest.raises(CategoryExists):
+            service.update_category(category_id=low[0].parent_id, move=True, parent_id=target.id)
+
+        assert dict(models.Category.objects.values_list("pk", "path")) == before
+
     def test_a_move_takes_all_below_along(self) -> None:
         top, target = make_category(), make_category()
         low = chain(3, top)
