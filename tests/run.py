@@ -1,6 +1,6 @@
 """`make test`: the suite in four layouts of databases, each against its own empty stores.
 
-SQLite and PostgreSQL, with one database for all services and with one per service, and once with the catalogue's
+SQLite and PostgreSQL, with one database for all services and with one per service, the last with the catalogue's
 documents in MongoDB. Arguments go to pytest. Nothing of
 the developer's own shop is touched: variables of the shop are dropped and `DATA_DIR` is a temporary folder.
 """
@@ -67,7 +67,7 @@ def main() -> int:
         with ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="cartwright-test-"))
             mongodb_url = stack.enter_context(services.mongodb(Path(folder)))
-            for layout in _layouts(Path(folder), run_id, mongodb_url):
+            for layout in _layouts(Path(folder), run_id, mongodb_url, has_postgres=postgres_error is None):
                 print(f"\n=== {layout.name} ".ljust(100, "="), flush=True)
                 if layout.is_postgres and postgres_error:
                     outcomes.append(_skip(layout))
@@ -85,23 +85,23 @@ def main() -> int:
     return 1 if any(outcome.is_failure for outcome in outcomes) else 0
 
 
-def _layouts(folder: Path, run_id: str, mongodb_url: str) -> Iterator[Layout]:
+def _layouts(folder: Path, run_id: str, mongodb_url: str, *, has_postgres: bool) -> Iterator[Layout]:
     """The four. pytest makes the databases itself, as `test_` and the name."""
+    files = {service: f"sqlite:///{folder / service}.sqlite3" for service in SERVICES}
+    servers = {service: _hasty(f"{run_id}_{service}") for service in SERVICES}
+    apart = "not e2e and not once"
     yield Layout("SQLite, one database", {}, "")
-    yield Layout(
-        "SQLite for each service, and MongoDB",
-        {
-            **{f"{service.upper()}_DATABASE_URL": f"sqlite:///{folder / service}.sqlite3" for service in SERVICES},
-            "MONGODB_URL": f"{mongodb_url}/{run_id}",
-        },
-        "not e2e and not once",
-    )
+    yield Layout("SQLite, one database per service", _each(files), apart)
     yield Layout("PostgreSQL, one database", {"DATABASE_URL": _hasty(run_id)}, "not once")
-    yield Layout(
-        "PostgreSQL, one database per service",
-        {f"{s.upper()}_DATABASE_URL": _hasty(f"{run_id}_{s}") for s in SERVICES},
-        "not e2e and not once",
-    )
+    mongodb = {"MONGODB_URL": f"{mongodb_url}/{run_id}"}
+    if has_postgres:
+        yield Layout("PostgreSQL for each service, and MongoDB", {**_each(servers), **mongodb}, apart)
+    else:
+        yield Layout("SQLite for each service, and MongoDB", {**_each(files), **mongodb}, apart)
+
+
+def _each(urls: Mapping[str, str]) -> dict[str, str]:
+    return {f"{service.upper()}_DATABASE_URL": url for service, url in urls.items()}
 
 
 def _hasty(database: str) -> str:

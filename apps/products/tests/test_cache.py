@@ -1,7 +1,7 @@
 """What Redis remembers of the catalogue is what the database says, and is put together without asking it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
@@ -17,7 +17,9 @@ from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from apps.common.cached import Cached, await_refill, read, refilled
-from apps.products import cache, popular
+from apps.common.ids import new_id
+from apps.events.envelope import Event
+from apps.products import cache, popular, tasks
 from apps.products.api import quick
 from apps.products.interface import ProductChange, StockLine
 from apps.products.models import Product
@@ -63,6 +65,21 @@ def reserve(product_id: UUID, quantity: int) -> UUID:
     lines = [StockLine(product_id=product_id, quantity=quantity)]
     service.reserve_stock(order_id=order_id, lines=lines, expires_at=timezone.now() + timedelta(hours=1))
     return order_id
+
+
+def event(kind: str, subject: UUID, data: Mapping[str, object]) -> dict[str, object]:
+    """The message of an event of orders."""
+    return Event(
+        id=new_id(),
+        type=kind,
+        source="orders",
+        subject=subject,
+        sequence=2,
+        data=data,
+        timestamp=timezone.now(),
+        version=1,
+        traceparent=f"00-{'a' * 32}-{'b' * 16}-00",
+    ).to_message()
 
 
 class TestOneProduct:
@@ -303,6 +320,17 @@ class TestPopular:
         popular.count_sale({new.id: 1})
 
         assert popular.top() == [new.id, old.id]
+
+    def test_a_sale_that_is_told_twice_counts_once(self) -> None:
+        product, other = make_product(), make_product()
+        sold = {"items": [{"product_id": str(product.id), "quantity": 2}]}
+        message = event("order.paid", uuid4(), sold)
+        popular.count_sale({other.id: 3})
+
+        for _ in range(2):
+            tasks.count_sales.apply(args=([message],))
+
+        assert popular.top() == [other.id, product.id]
 
     def test_a_new_shop_shows_its_newest(self) -> None:
         first, second = make_product(), make_product()

@@ -24,7 +24,7 @@ from apps.products.interface import NewProduct, Product, ProductChange, StockLin
 from apps.products.models import ImportChunk, ImportJob, ImportRow
 from apps.products.services import LocalProductService
 from apps.products.store import documents
-from apps.products.tasks import clean_imports
+from apps.products.tasks import clean_imports, run_import
 from apps.products.tests.factories import make_category, make_product
 from apps.products.transfer import jobs, sheets
 from apps.products.transfer.planning import Plan, Planner
@@ -614,6 +614,18 @@ class TestRunning:
         assert (job.created, job.unchanged) == ((1, 1) if documents.are_apart() else (2, 0))
         assert [row.number for row in ImportRow.objects.filter(job=job)] == [2, 3, 4]
         assert [service.get_stock(product_id=product(sku).id).on_hand for sku in ("P1", "P2")] == [2, 3]
+
+    def test_an_event_that_comes_twice_and_late_has_one_effect(self, staff: LoggedIn) -> None:
+        text = "sku,name,price\n" + "".join(f"P{number},Lamp,1\n" for number in range(150))
+        job = staff.get(send(staff, text)["Location"]).json()["id"]
+        deliver_events()
+        before = everything_stored()
+
+        events = OutboxEvent.objects.using(alias_of("products")).filter(type="import.requested").order_by("-sequence")
+        run_import.apply(args=([each.to_event().to_message() for each in events],))
+
+        assert everything_stored() == before
+        assert staff.get(f"{IMPORTS}/{job}").json()["created"] == 150
 
     def test_a_part_that_is_delivered_twice_adds_stock_once(self) -> None:
         lamp = make_product(sku="A", stock=5)
