@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from django.conf import settings
 from django.core.cache import cache
 from rest_framework.test import APIClient
 
@@ -19,7 +18,7 @@ from tests.flow import LoggedIn
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A test with `django_db` may use every database: in one layout services share one, in the other they do not."""
     about_mongodb = [item for item in items if item.get_closest_marker("mongodb")]
-    if about_mongodb and not settings.MONGODB_URL:
+    if about_mongodb and not documents.are_apart():
         config.hook.pytest_deselected(items=about_mongodb)
         items[:] = [item for item in items if item not in about_mongodb]
     for item in items:

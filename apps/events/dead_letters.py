@@ -14,6 +14,7 @@ from celery.utils.log import get_task_logger
 from celery.worker.consumer import Consumer as CeleryConsumer
 from django.conf import settings
 from kombu import Connection, Message, Producer, Queue
+from kombu.exceptions import OperationalError
 
 logger = get_task_logger(__name__)
 
@@ -65,7 +66,15 @@ def dead_letters() -> list[str]:
     """A line about each message that was put aside; none is taken away."""
     if settings.CELERY_TASK_ALWAYS_EAGER:
         return []
-    with current_app.connection_for_read() as connection, connection.channel() as channel:
+    with current_app.connection_for_read() as connection:
+        try:
+            return _look(connection)
+        except (OSError, OperationalError, *connection.connection_errors) as error:
+            return [f"broker dead-letters: nobody knows what is there ({type(error).__name__})"]
+
+
+def _look(connection: Connection) -> list[str]:
+    with connection.channel() as channel:
         queue = _queue()(channel)
         queue.declare()
         messages = list(islice(iter(queue.get, None), _MOST))

@@ -244,7 +244,7 @@ class CategoryInUse(Conflict):
 
 
 class InvalidPrice(InvalidInput):
-    """The price has more places than its currency."""
+    """The price is negative, or has more places than its currency."""
 
     code = "invalid_price"
 
@@ -334,7 +334,7 @@ class ProductService(ABC):
 
         Raises:
             SkuTaken: another product has it, ignoring case.
-            InvalidPrice: more places than the currency has.
+            InvalidPrice: negative, or more places than the currency has.
             CategoryNotFound, AmbiguousCategory: the category is an unknown id, or a name that several have.
             StockLimit: too many units.
         """
@@ -417,7 +417,11 @@ class ProductService(ABC):
 
     @abstractmethod
     def clean_images(self) -> int:
-        """Remove files, older than a day, that no product in the shop refers to. Returns how many."""
+        """Remove files, older than a day, that no product in the shop refers to. Returns how many.
+
+        Raises:
+            OSError: the storage does not answer; what it has removed until then is gone.
+        """
 
     @abstractmethod
     def get_category(self, *, category_id: UUID) -> Category:

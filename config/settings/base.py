@@ -112,8 +112,6 @@ PORT = env.integer("PORT", 8080, low=1, high=65535)
 # --- Stores --------------------------------------------------------------------------------------
 
 DATABASES, SERVICE_DATABASES, CATALOGUE_DATABASE = databases.from_environment(DATA_DIR)
-# Whether documents are in a store of their own.
-MONGODB_URL = env.text("MONGODB_URL")
 DATABASE_ROUTERS = ["config.databases.ServiceRouter"]
 
 REDIS_URL = env.url("REDIS_URL", ("redis", "rediss", "unix"))

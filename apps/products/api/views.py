@@ -66,13 +66,17 @@ class StockNotEditable(InvalidInput):
     code = "stock_not_editable"
 
 
-class ProductsView(GenericAPIView[models.Product]):
-    """The catalogue."""
+class ProductPages(GenericAPIView[models.Product]):
+    """Pages of products, for everybody."""
 
     permission_classes = (ReadOnlyOrCatalogStaff,)
     queryset = models.Product.objects.all()
     pagination_class = PagePagination
     serializer_class = ProductInput
+
+
+class ProductsView(ProductPages):
+    """The catalogue."""
 
     @extend_schema(
         tags=["products"],
@@ -104,13 +108,8 @@ class ProductsView(GenericAPIView[models.Product]):
         return response
 
 
-class SearchView(GenericAPIView[models.Product]):
+class SearchView(ProductPages):
     """Full-text search."""
-
-    permission_classes = (ReadOnlyOrCatalogStaff,)
-    queryset = models.Product.objects.all()
-    pagination_class = PagePagination
-    serializer_class = ProductInput
 
     @extend_schema(
         tags=["products"],
@@ -151,13 +150,8 @@ class SuggestView(APIView):
         return Response(answer)
 
 
-class PopularView(GenericAPIView[models.Product]):
+class PopularView(ProductPages):
     """What people look at and buy."""
-
-    permission_classes = (ReadOnlyOrCatalogStaff,)
-    queryset = models.Product.objects.all()
-    pagination_class = PagePagination
-    serializer_class = ProductInput
 
     @extend_schema(
         tags=["products"],

@@ -1,5 +1,6 @@
 """A column that each store keeps in its own way."""
 
+import re
 from typing import Any, NoReturn
 
 from django.db import NotSupportedError, models
@@ -49,4 +50,4 @@ class Begins(_Word):
     lookup_name = "begins"
 
     def condition(self) -> Any:  # noqa: ANN401 - as above
-        return {"$regex": f"^{self.rhs}"}
+        return {"$regex": f"^{re.escape(self.rhs)}"}

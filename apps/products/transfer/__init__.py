@@ -1,1 +1,0 @@
-"""Products in CSV, in and out."""
