@@ -38,7 +38,8 @@ _SQLITE_OPTIONS = {
 }
 
 _POSTGRESQL_OPTIONS = {
-    # A server that has gone silent is noticed within seconds, and what was asked of it answered by 503.
+    # A server that is lost on the network is noticed within seconds, and what was asked of it answered by 503. (One
+    # that hangs, and whose system still acknowledges what is sent, is for the supervisor of that server to end.)
     "connect_timeout": 3,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -53,7 +54,7 @@ _POSTGRESQL_OPTIONS = {
 _MONGODB_OPTIONS = {
     "serverSelectionTimeoutMS": 2000,
     "connectTimeoutMS": 2000,
-    "socketTimeoutMS": 10_000,
+    "socketTimeoutMS": 4000,
     "w": "majority",
     # Whoever has written reads what was written, whatever the URL says.
     "readPreference": "primary",

@@ -322,7 +322,7 @@ def test_every_variable_is_documented_and_kept_away_from_tests() -> None:
     files = [ROOT / "config" / "keys.py", *(ROOT / "config" / "settings").glob("*.py")]
     code = "\n".join(file.read_text() for file in files)
     read = set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', code))
-    read |= {"DATABASE_URL", *(f"{service.upper()}_DATABASE_URL" for service in databases.SERVICES)}
+    read |= {"DATABASE_URL", "MONGODB_URL", *(f"{service.upper()}_DATABASE_URL" for service in databases.SERVICES)}
     documented = set(re.findall(r"`([A-Z_]+)`", (ROOT / "docs" / "configuration.md").read_text()))
 
     assert read - documented == set()

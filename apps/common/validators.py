@@ -7,9 +7,10 @@ from django.core.exceptions import ValidationError
 # Deep enough for everything we read, and far from where a JSON reader or writer fails.
 MAX_DEPTH = 32
 
-# C0 and C1 controls, line and paragraph separators, and what turns the direction of the text around it. Joiners stay:
-# emoji and the scripts of India and Iran are written with them.
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+# C0 and C1 controls, line and paragraph separators, what turns the direction of the text around it, and halves of
+# characters (surrogates), which nobody can write in UTF-8. Joiners stay: emoji and the scripts of India and Iran are
+# written with them.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _BREAK = re.compile(r"[\t\r\n]")
 
 

@@ -114,9 +114,10 @@ def _delete_categories(source: str, target: str) -> int:
 
 
 def _fields(row: models.Model) -> Mapping[str, Any]:
-    """Every column but the flag, which belongs to the store. One store fills a price's places up, another does not."""
+    """Every column but the flags, which belong to the store. One store fills a price's places up, another does not."""
     values = {field.attname: field.value_from_object(row) for field in row._meta.concrete_fields}
-    values.pop("unannounced", None)
+    for flag in ("unannounced", "unsettled"):
+        values.pop(flag, None)
     if "price" in values:
         values["price"] = values["price"].quantize(_PLACES)
     return values

@@ -33,6 +33,9 @@ class Category(models.Model):
     slug = models.SlugField(max_length=120, unique=True, allow_unicode=True)
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="children")
     path = models.CharField(max_length=400, editable=False, db_index=True)
+    unsettled = models.BooleanField(
+        default=False, editable=False, help_text="In a document store: what follows from its change may be to come."
+    )
     created_at = models.DateTimeField(default=now, editable=False)
     updated_at = models.DateTimeField(default=now, editable=False)
 

@@ -81,8 +81,9 @@ def variants_of(group: str) -> QuerySet[Product]:
 def differences(variants: Sequence[Attributes]) -> dict[str, list[AttributeValue]]:
     """The attributes that differ between variants, each with its values in the order of their first appearance."""
     names = dict.fromkeys(name for attributes in variants for name in attributes)
-    values = {name: list(dict.fromkeys(each.get(name) for each in variants)) for name in names}
-    return {name: found for name, found in values.items() if len(found) > 1}
+    # To Python 1 and true are equal.
+    values = {name: dict.fromkeys((type(each.get(name)), each.get(name)) for each in variants) for name in names}
+    return {name: [value for _, value in found] for name, found in values.items() if len(found) > 1}
 
 
 def _subtrees(category: str) -> list[UUID]:

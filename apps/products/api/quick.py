@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
 from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.request import Request
@@ -30,6 +30,10 @@ View = Callable[..., HttpResponseBase]
 _HERE = f"https://{blake2b(settings.SECRET_KEY.encode(), digest_size=16).hexdigest()}.invalid"
 _HERE_BYTES = _HERE.encode()
 _STOCK = -1
+_LONGEST_ADDRESS = 1000
+_KNOWN = frozenset(
+    {"category", "group", "limit", "max_price", "min_price", "ordering", "page", "page_size", "q", "tag"}
+)
 _HEADERS = {"Vary": "Accept, Cookie"}
 
 
@@ -48,7 +52,7 @@ def product(whole_way: View) -> View:
         body, etag = found[product_id]
         headers = {**_HEADERS, "ETag": etag, "Cache-Control": "no-cache"}
         if is_fresh(request, etag):
-            return HttpResponse(status=304, headers=headers)
+            return HttpResponseNotModified(headers=headers)
         return HttpResponse(body, content_type="application/json", headers=headers)
 
     return view
@@ -97,8 +101,12 @@ def keep(request: Request, generation: str, answer: Mapping[str, Any], products:
 
 
 def _is_keepable(request: HttpRequest) -> bool:
-    """Whether anybody gets that page, until the catalogue changes: what is in stock changes with every order."""
-    return _is_plain(request) and "in_stock" not in request.GET
+    """Whether anybody gets that page, until the catalogue changes: what is in stock changes with every order.
+
+    What an address says beside that would come back in the links of the next one who asks, and fill Redis.
+    """
+    known = all(name in _KNOWN or name.startswith("attributes[") for name in request.GET)
+    return _is_plain(request) and known and len(request.get_full_path()) <= _LONGEST_ADDRESS
 
 
 def _is_plain(request: HttpRequest) -> bool:

@@ -16,6 +16,8 @@ MAX_QUERY_TOKENS = 20
 # What `index()` writes.
 FIELDS = ("name_key", "search_title", "search_body")
 _MAX_TOKEN_LENGTH = 64
+# One character may become eighteen; an index of PostgreSQL has no room for that.
+_MAX_KEY_LENGTH = 600
 
 _CJK = r"\u3005-\u3007\u3040-\u312f\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
 _RUN = re.compile(rf"(?P<cjk>[{_CJK}]+)|(?:(?![{_CJK}])[^\W_])+")
@@ -56,7 +58,7 @@ def sort_key(name: str) -> str:
     """What a list by name is ordered by: words without case and accents, then, for names that differ in these only, the
     name itself.
     """
-    return " ".join([*(run for run, _ in _runs(name)), name])
+    return " ".join([*(run for run, _ in _runs(name)), name])[:_MAX_KEY_LENGTH]
 
 
 def index(row: Product) -> None:

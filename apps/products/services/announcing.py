@@ -35,7 +35,8 @@ def announce(row: ProductRow, product: Product) -> None:
 def settle(row: ProductRow) -> None:
     """Take the flag off a row once its event has committed."""
     if documents.are_apart():
-        _settle([row])
+        # If that fails the event is told a second time, and is still one.
+        on_commit(lambda: _take_flags_off([row]), using=alias_of("products"), robust=True)
 
 
 def announce_pending(*, category_id: UUID | None = None, product_id: UUID | None = None) -> int:
@@ -59,7 +60,8 @@ def announce_pending(*, category_id: UUID | None = None, product_id: UUID | None
         if not documents.are_apart():
             _take_flags_off(rows)
     if documents.are_apart():
-        _settle(rows)
+        # Not robust: whoever announces until nothing is left must hear that the flags stay up.
+        on_commit(lambda: _take_flags_off(rows), using=alias_of("products"))
     return len(rows)
 
 
@@ -113,11 +115,6 @@ def _kind(row: ProductRow) -> str:
 
 def _lock(rows: QuerySet[ProductRow]) -> QuerySet[ProductRow]:
     return rows if documents.are_apart() else rows.select_for_update(of=("self",))
-
-
-def _settle(rows: Sequence[ProductRow]) -> None:
-    """Once the events have committed. If that fails, what is told a second time is still one event."""
-    on_commit(lambda: _take_flags_off(rows), using=alias_of("products"), robust=True)
 
 
 def _open_levels(rows: Sequence[ProductRow]) -> None:

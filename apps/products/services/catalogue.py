@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from uuid import UUID
 
+import orjson
 from django.conf import settings
 from django.db import IntegrityError
 
+from apps.common.api.renderers import to_json
 from apps.common.databases import atomic
 from apps.common.errors import Problem
 from apps.common.ids import new_id, readable
@@ -26,7 +28,7 @@ from apps.products.interface import (
 from apps.products.models import Product as ProductRow
 from apps.products.search import words
 from apps.products.services.announcing import announce, announce_pending, settle, to_product, to_products
-from apps.products.services.categories import fold, resolve_category, violates
+from apps.products.services.categories import fold, resolve_category, settle_categories, violates
 from apps.products.services.inventory import add_level
 from apps.products.store import documents
 from apps.products.store.clock import now
@@ -66,6 +68,7 @@ class Catalogue:
         edit_product(product_id, _delete, if_revision)
 
     def announce_products(self) -> int:
+        settle_categories()
         return announce_pending()
 
     def get_product(self, *, product_id: UUID, include_inactive: bool = False) -> Product:
@@ -91,11 +94,11 @@ def edit_product(product_id: UUID, edit: Callable[[ProductRow], None], if_revisi
         row = _live(product_id, if_revision)
         if row.unannounced:
             announce_pending(product_id=product_id)
-        before = _columns(row)
+        before = _state(row)
         try:
             with atomic("products"):
                 edit(row)
-                if _columns(row) == before:
+                if _state(row) == before:
                     return to_products([row])[0]
                 product = _advance(row)
         except _Overtaken:
@@ -168,6 +171,11 @@ def _delete(row: ProductRow) -> None:
 
 def _columns(row: ProductRow) -> dict[str, object]:
     return {name: getattr(row, name) for name in _EDITABLE}
+
+
+def _state(row: ProductRow) -> dict[str, object]:
+    """What a change is told by: to Python 1 and true are equal, in JSON they are not."""
+    return {**_columns(row), "attributes": to_json(row.attributes, orjson.OPT_SORT_KEYS)}
 
 
 def _advance(row: ProductRow) -> Product:

@@ -38,6 +38,7 @@ from apps.products.store.clock import now
 MAX_DEPTH = 10
 _STEP = len(f"{UUID(int=0)}/")
 _MAX_SLUG = 100
+_WRITTEN = ("name", "name_folded", "sibling_key", "slug", "parent", "path", "unsettled", "updated_at")
 
 
 class Categories:
@@ -76,10 +77,13 @@ class Categories:
                 if move and parent_id != row.parent_id:
                     _put_below(row, _parent(parent_id))
                 row.sibling_key, row.updated_at = _sibling_key(row), now()
-                # The row first, for it may be refused: a document store would not take the paths back.
-                row.save(update_fields=["name", "name_folded", "sibling_key", "slug", "parent", "updated_at"])
+                row.unsettled = documents.are_apart() and (renamed or row.path != path)
+                # The row first, for it may be refused: a document store would not take the rest back.
+                row.save(update_fields=_WRITTEN)
                 _move_subtree(path, row.path)
                 cache.product_changed(*(_mark_products(row) if renamed else ()))
+                if row.unsettled:
+                    CategoryRow.objects.filter(pk=row.pk).update(unsettled=False)
         except IntegrityError as error:
             raise _exists(error) from error
         if renamed:
@@ -101,6 +105,18 @@ class Categories:
             raise CategoryInUse("The category got a product or a category below it just now.") from error
 
 
+def settle_categories() -> None:
+    """Finish what a process that died has begun: a document store keeps the first of several writes."""
+    if not CategoryRow.objects.filter(unsettled=True).exists():
+        return
+    with atomic("products"):
+        lock_tree()
+        for row in CategoryRow.objects.filter(unsettled=True).select_related("parent"):
+            _settle_paths(row, row.parent.path if row.parent else "/")
+            cache.product_changed(*_mark_products(row))
+            CategoryRow.objects.filter(pk=row.pk).update(unsettled=False)
+
+
 def resolve_category(reference: str, *, current: CategoryRow | None = None) -> CategoryRow:
     """The category that an id, a slug or a name means; an unknown name is made at the top, in the caller's transaction.
 
@@ -108,16 +124,10 @@ def resolve_category(reference: str, *, current: CategoryRow | None = None) -> C
         CategoryNotFound: the id is unknown.
         AmbiguousCategory: several categories have that name, and `current` is not one of them.
     """
-    if documents.are_apart():
-        # No foreign key there keeps the category from being deleted before the product is written.
-        lock_tree()
-    chosen = choose_category(find_categories(reference), reference, current=current)
-    if chosen:
-        return chosen
+    # So it is neither renamed nor deleted before the product is written, and everybody locks in one order.
     lock_tree()
-    # Somebody else may have made it meanwhile.
-    made = CategoryRow.objects.filter(name_folded=fold(reference), parent=None).first()
-    return made or _insert(name=reference.strip(), slug=None, parent=None)
+    chosen = choose_category(find_categories(reference), reference, current=current)
+    return chosen or _insert(name=reference.strip(), slug=None, parent=None)
 
 
 def choose_category(
@@ -241,6 +251,14 @@ def _move_subtree(before: str, after: str) -> None:
     if before != after:
         rows = CategoryRow.objects.filter(path__startswith=before)
         rows.update(path=Concat(Value(after), Substr("path", len(before) + 1)))
+
+
+def _settle_paths(row: CategoryRow, above: str) -> None:
+    """Give the category, and all that say that they are below it, the paths that follow from that."""
+    path = f"{above}{row.pk}/"
+    CategoryRow.objects.filter(pk=row.pk).exclude(path=path).update(path=path)
+    for child in CategoryRow.objects.filter(parent=row.pk):
+        _settle_paths(child, path)
 
 
 def _mark_products(row: CategoryRow) -> list[UUID]:

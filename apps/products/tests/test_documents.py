@@ -24,7 +24,7 @@ from apps.products.models import Category, Product, StockLevel, StockMovement
 from apps.products.search import reindexing
 from apps.products.search.hits import Hits
 from apps.products.selection import Filters, select_products
-from apps.products.services import LocalProductService, announcing
+from apps.products.services import LocalProductService, announcing, categories
 from apps.products.store import documents, indexes
 from apps.products.store.clock import now
 from apps.products.tests.factories import make_category, make_product
@@ -180,6 +180,27 @@ class TestRenaming:
 
         assert events_of(product.id) == [("product.created", 1), ("product.updated", 2)]
         assert service.get_stock(product_id=product.id).on_hand == 3
+
+    @pytest.mark.mongodb
+    @pytest.mark.django_db(transaction=True)
+    @pytest.mark.parametrize("step", ["_move_subtree", "_mark_products"])
+    def test_what_a_change_that_was_cut_off_left_is_finished(self, step: str) -> None:
+        home, lights = make_category(name="Home"), make_category(name="Lights")
+        low = make_category(name="Low", parent_id=lights.id)
+        product = make_product(name="Thing", category=str(lights.id))
+        with killed_before(categories, step):
+            service.update_category(category_id=lights.id, name="Lamps", move=True, parent_id=home.id)
+
+        while service.announce_products():
+            pass
+
+        paths = dict(Category.objects.values_list("pk", "path"))
+        assert paths[low.id] == f"/{home.id}/{lights.id}/{low.id}/"
+        now_is = service.get_product(product_id=product.id)
+        assert (now_is.category, now_is.revision) == ("Lamps", 2)
+        assert Hits("lamps", select_products(Filters())).count() == 1
+        assert events_of(product.id) == [("product.created", 1), ("product.updated", 2)]
+        assert not Category.objects.filter(unsettled=True).exists()
 
 
 @pytest.mark.mongodb

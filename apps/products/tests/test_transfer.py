@@ -691,8 +691,8 @@ class TestRunning:
             job = job_of(
                 [f"{size}-{n},Lamp,{n},{'Lights' if n % 2 else 'New'},{n}" for n in range(size)], header, dry_run=True
             )
-            # The job, its part; what is unannounced; products, rows before, categories; the job, the rows.
-            with sends(8):
+            # The job, its part; what is unsettled, unannounced; products, rows before, categories; the job, the rows.
+            with sends(9):
                 jobs.run_chunk(service, job.id, 0)
             counts.append(ImportJob.objects.get(pk=job.id).created)
         assert counts == [10, 100]

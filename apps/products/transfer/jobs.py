@@ -202,7 +202,7 @@ class _Worker:
         self._first = chunk.number * CHUNK
         self._lines = [Line(number, cells) for number, cells in chunk.lines]
         self._pending: list[Plan] = []
-        self._conflicts = 0
+        self._conflicts: Counter[int] = Counter()
 
     def work(self) -> None:
         """Come to the end of the part, beginning where the job is: again after each time that somebody was faster."""
@@ -239,13 +239,12 @@ class _Worker:
         """Write what the row asks for; if it may not, that is what became of it."""
         try:
             self._note([plan])
-            self._conflicts = 0
         except (_Overtaken, *LATER):
             raise
         except (StaleProduct, SkuTaken) as error:
             # Changed since it was read: what the row does is decided anew.
-            self._conflicts += 1
-            if self._conflicts < _ATTEMPTS:
+            self._conflicts[plan.line.number] += 1
+            if self._conflicts[plan.line.number] < _ATTEMPTS:
                 self._note([])
                 raise
             self._pending.append(plan.refused(*problems_of(error)))

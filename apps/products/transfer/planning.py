@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxLengthValidator
 
+from apps.common.api.renderers import to_json
 from apps.common.errors import DomainError, Problem
 from apps.products.interface import NewProduct, ProductChange, SkuTaken, StockLevel
 from apps.products.models import Category, ImportJob, ImportRow, Product
@@ -178,11 +179,16 @@ def problems_of(error: DomainError) -> list[Mapping[str, str | None]]:
     return [_problem(error.code, problem) for problem in error.problems]
 
 
+def _differ(value: object, other: object) -> bool:
+    """To Python 1 and true are equal, in attributes they are not."""
+    return to_json(value) != to_json(other) if isinstance(value, dict) else value != other
+
+
 def _changed_fields(row: Product, said: Mapping[str, str]) -> dict[str, Any]:
     """The fields whose cells say something new, valid by the product's rules."""
     fields = {name: columns.read_cell(name, said[name]) for name in _PLAIN if name in said}
     fields["attributes"] = columns.read_attributes(said, row.attributes)
-    changed = {name: value for name, value in fields.items() if value != getattr(row, name)}
+    changed = {name: value for name, value in fields.items() if _differ(value, getattr(row, name))}
     then = {name: changed.get(name, getattr(row, name)) for name in ("price", "currency")}
     _validate(Product(**{**changed, **then}), set(changed))
     return changed

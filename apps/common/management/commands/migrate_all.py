@@ -1,11 +1,14 @@
 """`manage.py migrate_all`: bring every database in use up to date."""
 
+import pymongo
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from apps.common.databases import every_alias
+
+_LONGEST_SECONDS = 3600
 
 
 class Command(BaseCommand):
@@ -23,6 +26,12 @@ class Command(BaseCommand):
 
 def _migrate(alias: str) -> int:
     """Apply what is pending; returns how many migrations that was."""
+    # An index over a large collection takes longer than anybody waits for an answer.
+    with pymongo.timeout(_LONGEST_SECONDS):
+        return _apply(alias)
+
+
+def _apply(alias: str) -> int:
     executor = MigrationExecutor(connections[alias])
     pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if pending:
