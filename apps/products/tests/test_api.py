@@ -1,5 +1,6 @@
 """The products service over REST."""
 
+import json
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -287,6 +288,39 @@ class TestAttributes:
     )
     def test_are_bounded(self, api: APIClient, query: dict[str, Any]) -> None:
         assert error(api.get(PRODUCTS, query), 400, "attributes") == "invalid"
+
+
+class TestOddTexts:
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("name", "Lamp \ud800"),
+            ("description", "\udfff"),
+            ("tags", ["\ud800"]),
+            ("attributes", {"x": "\ud800"}),
+            ("attributes", {"\ud800": "x"}),
+        ],
+    )
+    def test_half_a_character_is_refused(self, staff: APIClient, field: str, value: object) -> None:
+        body = json.dumps({"name": "Lamp", "price": 1, field: value})
+
+        response = staff.generic("POST", PRODUCTS, body, content_type="application/json")
+
+        assert response.status_code == 400
+        assert not models.Product.objects.exists()
+
+    def test_a_name_that_becomes_long_is_cut_where_lists_are_ordered(self, staff: APIClient) -> None:
+        assert staff.post(PRODUCTS, {"name": "ﷺ" * 200, "price": 1}).status_code == 201
+        assert names(staff.get(PRODUCTS, {"ordering": "name"})) == ["ﷺ" * 200]
+
+    @pytest.mark.parametrize(("before", "after"), [(1, True), (True, 1), (0, False), (1.0, True)])
+    def test_one_is_not_true(self, staff: APIClient, before: object, after: object) -> None:
+        product = make_product(attributes={"led": before})
+        address = f"{PRODUCTS}/{product.id}"
+
+        assert staff.patch(address, {"attributes": {"led": after}}).status_code == 200
+        found = staff.get(address).json()["attributes"]["led"]
+        assert (found, type(found)) == (after, type(after))
 
 
 class TestOrdering:

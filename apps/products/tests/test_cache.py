@@ -262,6 +262,14 @@ class TestPages:
         (facet,) = api.get(address).json()["facets"]["categories"]
         assert facet["slug"] == "lamps"
 
+    @pytest.mark.parametrize("query", ["?utm_source=mail", "?format=json", f"/search?q=lamp&tag={'x' * 1000}"])
+    def test_odd_addresses_are_not_kept(self, api: APIClient, query: str) -> None:
+        make_product()
+        for _ in range(2):
+            api.get(f"{PRODUCTS}{query}")
+
+        assert django_cache.keys("products:page:*") == []  # type: ignore[attr-defined] # django-redis
+
     def test_bad_input_keeps_nobody_waiting(self, api: APIClient) -> None:
         for _ in range(3):
             assert api.get(f"{PRODUCTS}?min_price=x").status_code == 400

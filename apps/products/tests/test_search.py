@@ -265,6 +265,7 @@ def test_what_variants_differ_in() -> None:
     blue: Attributes = {"colour": "blue", "watts": 5}
 
     assert differences([red, blue, red]) == {"colour": ["red", "blue"], "dim": [True, None]}
+    assert differences([{"led": 1}, {"led": True}]) == {"led": [1, True]}
     assert differences([red]) == {}
     assert differences([]) == {}
 

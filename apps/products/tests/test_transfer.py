@@ -615,6 +615,16 @@ class TestRunning:
         assert [row.number for row in ImportRow.objects.filter(job=job)] == [2, 3, 4]
         assert [service.get_stock(product_id=product(sku).id).on_hand for sku in ("P1", "P2")] == [2, 3]
 
+    @pytest.mark.parametrize("column", ["attribute:x", 'attribute:"\\ud800"'])
+    def test_half_a_character_fails_its_row(self, staff: LoggedIn, column: str) -> None:
+        text = f'sku,name,price,{sheets.write([[column]], ",").strip()}\nS1,Lamp,1,"""\\ud800"""\nS2,Sofa,1,plain\n'
+
+        response = send(staff, text)
+
+        assert response.status_code in {200, 400}
+        assert not models.Product.objects.filter(sku="S1").exists()
+        assert staff.get("/api/v1/products").status_code == 200
+
     def test_an_event_that_comes_twice_and_late_has_one_effect(self, staff: LoggedIn) -> None:
         text = "sku,name,price\n" + "".join(f"P{number},Lamp,1\n" for number in range(150))
         job = staff.get(send(staff, text)["Location"]).json()["id"]
