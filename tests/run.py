@@ -114,7 +114,8 @@ def _run(layout: Layout, folder: Path, marks: str, arguments: Sequence[str]) -> 
     data_dir = Path(tempfile.mkdtemp(dir=folder))
     report = data_dir / "report.xml"
     expression = " and ".join(f"({part})" for part in (marks, layout.leave_out) if part)
-    processes = min(os.cpu_count() or 1, MOST_PROCESSES)
+    # Tests that start whole shops mostly wait for them.
+    processes = min(2 * (os.cpu_count() or 1), MOST_PROCESSES)
     command = [sys.executable, "-m", "pytest", "-q", "-n", str(processes), "--dist", "loadfile"]
     command += [f"--junitxml={report}", *(["-m", expression] if expression else []), *arguments]
     print(shlex.join(["pytest", *command[3:]]), flush=True)
