@@ -21,6 +21,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if about_mongodb and not documents.are_apart():
         config.hook.pytest_deselected(items=about_mongodb)
         items[:] = [item for item in items if item not in about_mongodb]
+    # What takes longest begins first, so that nobody waits for it in the end.
+    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
     for item in items:
         mark = item.get_closest_marker("django_db")
         if mark and "databases" not in mark.kwargs:

@@ -4,6 +4,7 @@ RabbitMQ moves there what a worker rejects, because the queues say so. Redis wou
 first. An event among them is not lost in either case: its outbox has it.
 """
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
@@ -39,6 +40,7 @@ class Consumer(CeleryConsumer):
         def handle_with_care(message: Message) -> Any:  # noqa: ANN401 - whatever Celery's own returns
             # Whoever rejects it, here or after a task has failed on it, asks the message to.
             message.reject = partial(_keep_and_reject, message)  # type: ignore[method-assign]
+            message.ack_log_error = partial(_acknowledge, message)  # type: ignore[method-assign]
             return handle(message)
 
         return handle_with_care
@@ -47,6 +49,15 @@ class Consumer(CeleryConsumer):
         """Celery's own would acknowledge it, and it would be gone."""
         logger.error("A message cannot be decoded and is put aside: %s", exc)
         message.reject_log_error(logger, self.connection_errors)  # type: ignore[attr-defined]
+
+
+def _acknowledge(message: Message, log: logging.Logger, errors: tuple[type[Exception], ...]) -> None:
+    """Celery's own keeps it to itself that Redis is away, and the worker then waits on a dead connection for ever."""
+    try:
+        message.ack()
+    except errors:
+        log.warning("A message cannot be acknowledged, as Redis does not answer; the worker connects anew")
+        raise
 
 
 def _keep_and_reject(message: Message, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
