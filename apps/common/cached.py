@@ -6,6 +6,7 @@ database before a change commits cannot bring the old value back after it.
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -21,6 +22,9 @@ _FORGOTTEN = "forgotten"
 _REFILL_SECONDS = 2.0
 _LOOK_AGAIN_SECONDS = 0.01
 _CHUNK = 500
+
+# What a Redis that is away is known by. The pool has said so: there is nothing to add.
+AWAY = (RedisError, ConnectionInterrupted)
 
 _Value = TypeVar("_Value")
 
@@ -44,13 +48,10 @@ class Cached:
         """Keep what has been read, in one request."""
         if not settings.SHARED_CACHE or not values:
             return
-        try:
-            with get_redis_connection("default").pipeline(transaction=False) as pipeline:
-                for identifier, value in values.items():
-                    cache.client.set(self.key(identifier), value, self._seconds, client=pipeline, nx=True)  # type: ignore[attr-defined] # django-redis
-                pipeline.execute()
-        except (RedisError, ConnectionInterrupted):
-            return  # the pool has said so
+        with suppress(*AWAY), get_redis_connection("default").pipeline(transaction=False) as pipeline:
+            for identifier, value in values.items():
+                cache.client.set(self.key(identifier), value, self._seconds, client=pipeline, nx=True)  # type: ignore[attr-defined] # django-redis
+            pipeline.execute()
 
     def forget(self, identifiers: Iterable[object]) -> None:
         """Call it when a change has committed."""
@@ -70,8 +71,8 @@ def read(keys: Iterable[str]) -> dict[str, Any]:
     try:
         # Past django-redis' own `get_many`, which costs as much again as the request.
         found = client.get_client(write=False).mget([client.make_key(key) for key in wanted])
-    except (RedisError, ConnectionInterrupted):
-        return {}  # the pool has said so
+    except AWAY:
+        return {}
     return {key: client.decode(value) for key, value in zip(wanted, found, strict=True) if value is not None}
 
 

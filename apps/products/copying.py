@@ -41,9 +41,10 @@ def copy(source: str, target: str) -> Iterator[int]:
     has written. Deletes nothing but categories, as nothing else is ever deleted.
 
     Raises:
-        Unannounced: the source has products whose event, or whose stock, is still to come.
+        Unannounced: of a change in the source the event, the stock or what follows in the tree is still to come.
     """
-    if Product.objects.using(source).filter(unannounced=True).exists():
+    unannounced = Product.objects.using(source).filter(unannounced=True)
+    if unannounced.exists() or Category.objects.using(source).filter(unsettled=True).exists():
         raise Unannounced
     for model in _MODELS:
         for batch in _batches(model, source):
@@ -56,7 +57,7 @@ def contents(model: type[models.Model], alias: str) -> Contents:
     digest, count = hashlib.sha256(), 0
     for batch in _batches(model, alias):
         for row in batch:
-            digest.update(to_json(_fields(row), orjson.OPT_SORT_KEYS))
+            digest.update(_bytes(row))
             count += 1
     return Contents(count, digest.hexdigest())
 
@@ -80,7 +81,7 @@ def _all(model: type[models.Model]) -> models.Manager[Any]:
 
 
 def _write(model: type[models.Model], batch: list[models.Model], target: str) -> int:
-    there = {row.pk: _fields(row) for row in _all(model).using(target).filter(pk__in=[row.pk for row in batch])}
+    there = {row.pk: _bytes(row) for row in _all(model).using(target).filter(pk__in=[row.pk for row in batch])}
     _make_way(model, batch, target)
     written = 0
     for row in batch:
@@ -88,7 +89,7 @@ def _write(model: type[models.Model], batch: list[models.Model], target: str) ->
         if row.pk not in there:
             model(**fields).save(using=target, force_insert=True)
             written += 1
-        elif there[row.pk] != fields:
+        elif there[row.pk] != _bytes(row):
             _all(model).using(target).filter(pk=row.pk).update(**fields)
             written += 1
     return written
@@ -111,6 +112,11 @@ def _delete_categories(source: str, target: str) -> int:
     for row in sorted(gone, key=lambda row: -row.path.count("/")):
         Category.objects.using(target).filter(pk=row.pk).delete()
     return len(gone)
+
+
+def _bytes(row: models.Model) -> bytes:
+    """What two stores are compared by: to Python 1 and true are equal, in JSON they are not."""
+    return to_json(_fields(row), orjson.OPT_SORT_KEYS)
 
 
 def _fields(row: models.Model) -> Mapping[str, Any]:

@@ -17,9 +17,8 @@ from django.core.cache import cache
 from django.db.models import Sum
 from django.utils import timezone
 from django_redis import get_redis_connection
-from django_redis.exceptions import ConnectionInterrupted
-from redis import RedisError
 
+from apps.common.cached import AWAY
 from apps.common.ids import earliest_id
 from apps.products.interface import MovementKind
 from apps.products.models import Product, StockMovement
@@ -33,7 +32,6 @@ _LEDGER_OF = timedelta(days=30)
 # Views are counted here first: a request in Redis for each would cost as much as the answer.
 _FLUSH_VIEWS = 100
 _FLUSH_SECONDS = 2.0
-_AWAY = (RedisError, ConnectionInterrupted)
 
 
 class _Views:
@@ -75,7 +73,7 @@ def cool() -> None:
     if not settings.SHARED_CACHE:
         return
     key = cache.make_key(_KEY)
-    with suppress(*_AWAY), get_redis_connection("default").pipeline() as pipeline:
+    with suppress(*AWAY), get_redis_connection("default").pipeline() as pipeline:
         pipeline.zunionstore(key, {key: 0.5 ** (1 / _HALF_LIFE_HOURS)})
         pipeline.zremrangebyrank(key, 0, -_KEPT - 1)
         pipeline.execute()
@@ -96,8 +94,8 @@ def _ranked() -> list[UUID]:
     if settings.SHARED_CACHE:
         try:
             keys = get_redis_connection("default").zrevrange(cache.make_key(_KEY), 0, MOST - 1)
-        except _AWAY:
-            keys = []  # the pool has said so; the ledger knows, too
+        except AWAY:
+            keys = []  # the ledger knows, too
         if keys:
             return [UUID(key.decode()) for key in keys]
     sales = StockMovement.objects.filter(kind=MovementKind.SALE, id__gte=earliest_id(timezone.now() - _LEDGER_OF))
@@ -106,8 +104,8 @@ def _ranked() -> list[UUID]:
 
 
 def _add(scores: Mapping[UUID, int]) -> None:
-    # Away: the pool has said so, and popularity is no bookkeeping.
-    with suppress(*_AWAY), get_redis_connection("default").pipeline(transaction=False) as pipeline:
+    # Popularity is no bookkeeping.
+    with suppress(*AWAY), get_redis_connection("default").pipeline(transaction=False) as pipeline:
         for product_id, score in scores.items():
             pipeline.zincrby(cache.make_key(_KEY), score, str(product_id))
         pipeline.execute()

@@ -88,6 +88,7 @@ def keep(request: Request, generation: str, answer: Mapping[str, Any], products:
     if not _is_keepable(request._request):  # noqa: SLF001 - Django's request below REST framework's
         return
     cache.remember_answers({each.id: _cut(each) for each in products})
+    # None may also be a level that is not there yet, and is opened without anything being forgotten.
     cache.remember_stock({each.id: each.stock for each in products if each.stock})
     whole = to_json({**answer, "results": []} if products else answer)
     head, mark, tail = whole.partition(b'"results":[')

@@ -349,6 +349,16 @@ class TestCopying:
         rows = Product.objects.using(alias_of("products")).order_by("pk")
         assert [(row.sku, row.sku_folded) for row in rows] == [("B", "b"), ("A", "a")]
 
+    def test_one_that_becomes_true_is_copied(self) -> None:
+        product = make_product(attributes={"led": 1})
+        copy("mongodb", "relational")
+        service.update_product(product_id=product.id, change=ProductChange(attributes={"led": True}))
+
+        copy("mongodb", "relational")
+
+        found = Product.objects.using(alias_of("products")).get(pk=product.id).attributes["led"]
+        assert (found, type(found)) == (True, bool)
+
     def test_what_is_not_announced_is_not_left_behind(self) -> None:
         product = make_product()
         Product.objects.filter(pk=product.id).update(unannounced=True)

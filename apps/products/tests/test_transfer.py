@@ -8,11 +8,12 @@ from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
+from unittest import mock
 from uuid import UUID
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import connections
+from django.db import OperationalError, connections
 from django.test import Client
 from rest_framework.test import APIClient
 
@@ -614,6 +615,18 @@ class TestRunning:
         assert (job.created, job.unchanged) == ((1, 1) if documents.are_apart() else (2, 0))
         assert [row.number for row in ImportRow.objects.filter(job=job)] == [2, 3, 4]
         assert [service.get_stock(product_id=product(sku).id).on_hand for sku in ("P1", "P2")] == [2, 3]
+
+    def test_a_server_that_goes_away_meanwhile_is_not_asked_twice(self, staff: LoggedIn) -> None:
+        """The file was taken in: whoever is told 503 would send it again, and add the stock again."""
+        item = make_product(sku="A", stock=1)
+        with mock.patch.object(LocalProductService, "adjust_stock", side_effect=OperationalError("away")):
+            response = send(staff, "sku,stock_delta\nA,5\n")
+        assert (response.status_code, response.json()["state"]) == (202, "queued")
+
+        deliver_events()
+
+        assert staff.get(response["Location"]).json()["updated"] == 1
+        assert service.get_stock(product_id=item.id).on_hand == 6
 
     @pytest.mark.parametrize("column", ["attribute:x", 'attribute:"\\ud800"'])
     def test_half_a_character_fails_its_row(self, staff: LoggedIn, column: str) -> None:
