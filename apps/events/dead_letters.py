@@ -15,7 +15,7 @@ from celery.utils.log import get_task_logger
 from celery.worker.consumer import Consumer as CeleryConsumer
 from django.conf import settings
 from kombu import Connection, Message, Producer, Queue
-from kombu.exceptions import KombuError, OperationalError
+from kombu.exceptions import KombuError
 
 logger = get_task_logger(__name__)
 
@@ -80,7 +80,7 @@ def dead_letters() -> list[str]:
     with current_app.connection_for_read() as connection:
         try:
             return _look(connection)
-        except (OSError, OperationalError, KombuError) as error:
+        except (OSError, KombuError) as error:
             return [f"broker dead-letters: nobody knows what is there ({type(error).__name__})"]
 
 
