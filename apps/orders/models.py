@@ -1,4 +1,6 @@
-"""Orders, their lines, timeline and payments. Users and products are UUIDs: they belong to other services."""
+"""Orders, their lines, timeline and payments, and what is counted for reports. Users and products are UUIDs: they
+belong to other services.
+"""
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
@@ -157,6 +159,75 @@ class SandboxCharge(models.Model):
 
     def __str__(self) -> str:
         return self.transaction_id
+
+
+class CountedOrder(models.Model):
+    """What the reports have counted of one order. What an order is now, less this, is what the reports lack."""
+
+    order_id = models.UUIDField(primary_key=True)
+    counted = models.JSONField(encoder=DjangoJSONEncoder)
+    at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return str(self.order_id)
+
+
+class SalesBucket(models.Model):
+    """Sales of a quarter of an hour in one currency: short enough to be added up to days of any time zone."""
+
+    starts_at = models.DateTimeField()
+    currency = models.CharField(max_length=3)
+    orders = models.IntegerField(default=0, help_text="Orders that were paid then.")
+    units = models.IntegerField(default=0)
+    amount = models.DecimalField(max_digits=MAX_DIGITS + 6, decimal_places=MAX_PLACES, default=0)
+    refunds = models.IntegerField(default=0, help_text="Refunds that were made then, whenever the order was paid.")
+    refunded_amount = models.DecimalField(max_digits=MAX_DIGITS + 6, decimal_places=MAX_PLACES, default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["starts_at", "currency"], name="sales_bucket_once")]
+
+    def __str__(self) -> str:
+        return f"{self.starts_at} {self.currency}"
+
+
+class StatusBucket(models.Model):
+    """Orders that were placed in a quarter of an hour, by where they stand now."""
+
+    starts_at = models.DateTimeField()
+    currency = models.CharField(max_length=3)
+    status = models.CharField(max_length=9, choices=[(status, status) for status in OrderStatus])
+    orders = models.IntegerField(default=0)
+    amount = models.DecimalField(max_digits=MAX_DIGITS + 6, decimal_places=MAX_PLACES, default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["starts_at", "currency", "status"], name="status_bucket_once")]
+
+    def __str__(self) -> str:
+        return f"{self.starts_at} {self.currency} {self.status}"
+
+
+class ProductSales(models.Model):
+    """Sales of one product in a day or a month (UTC). A year is read as months, and its ends as days."""
+
+    class Span(models.TextChoices):
+        DAY = "day"
+        MONTH = "month"
+
+    span = models.CharField(max_length=5, choices=Span)
+    starts_on = models.DateField()
+    product_id = models.UUIDField()
+    currency = models.CharField(max_length=3)
+    orders = models.IntegerField(default=0)
+    units = models.IntegerField(default=0)
+    amount = models.DecimalField(max_digits=MAX_DIGITS + 6, decimal_places=MAX_PLACES, default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["span", "starts_on", "product_id", "currency"], name="product_sales_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.span} {self.starts_on} {self.product_id}"
 
 
 class OrdersEvent(OutboxEvent):
