@@ -1,10 +1,13 @@
 """Subscribers: Celery tasks that take a batch of events and let each have its effect once."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from celery import Task, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
@@ -21,6 +24,7 @@ from apps.events.models import FailedDelivery
 logger = logging.getLogger(__name__)
 
 Handler = Callable[[Event], None]
+BatchHandler = Callable[[Sequence[Event]], None]
 Message = dict[str, Any]
 
 MAX_ATTEMPTS = 10
@@ -47,22 +51,56 @@ def subscriber(
     """
 
     def decorate(handle: Handler) -> "Task[..., None]":
-        consumer = _Consumer(name, name.partition(".")[0], handle, ordered, transactional)
+        def handle_each(events: Sequence[Event]) -> None:
+            for event in events:
+                with _request_of(event):
+                    handle(event)
 
-        @shared_task(name=name, bind=True, max_retries=None, **_PUT_ASIDE)
-        def deliver(task: "Task[..., None]", messages: Sequence[Message]) -> None:
-            try:
-                consumer.take(messages)
-            except LATER as error:
-                # Nowhere to note it: the broker, or the outbox, keeps the whole batch.
-                if task.request.is_eager:
-                    raise
-                raise task.retry(exc=error, countdown=min(MAX_PAUSE, 2**task.request.retries)) from error
-
-        task: Task[..., None] = deliver
-        return task
+        return _to_task(
+            _Consumer(name, handle_each, ordered=ordered, transactional=transactional, takes_batches=transactional)
+        )
 
     return decorate
+
+
+def batch_subscriber(
+    name: str, *, ordered: bool = False, transactional: bool = True
+) -> "Callable[[BatchHandler], Task[..., None]]":
+    """Like `subscriber`, for a handler that takes many events at once, which costs a fraction of one after the other.
+
+    If `ordered`, no two events that it is given together have one subject. Should it raise, it is given each event by
+    itself, so that only what cannot be handled fails.
+    """
+
+    def decorate(handle: BatchHandler) -> "Task[..., None]":
+        return _to_task(_Consumer(name, handle, ordered=ordered, transactional=transactional, takes_batches=True))
+
+    return decorate
+
+
+def _to_task(consumer: "_Consumer") -> "Task[..., None]":
+    @shared_task(name=consumer.name, bind=True, max_retries=None, **_PUT_ASIDE)
+    def deliver(task: "Task[..., None]", messages: Sequence[Message]) -> None:
+        try:
+            consumer.take(messages)
+        except LATER as error:
+            # Nowhere to note it: the broker, or the outbox, keeps the whole batch.
+            if task.request.is_eager:
+                raise
+            raise task.retry(exc=error, countdown=min(MAX_PAUSE, 2**task.request.retries)) from error
+
+    task: Task[..., None] = deliver
+    return task
+
+
+@contextmanager
+def _request_of(event: Event) -> Iterator[None]:
+    """What follows from an event carries the id of the request that caused it."""
+    set_guid(event.traceparent[3:35])
+    try:
+        yield
+    finally:
+        clear_guid()
 
 
 @dataclass(frozen=True)
@@ -70,18 +108,26 @@ class _Consumer:
     """A handler with the rules by which events reach it."""
 
     name: str
-    service: str
-    handle: Handler
+    handle: BatchHandler
     ordered: bool
     transactional: bool
+    takes_batches: bool
+
+    @property
+    def service(self) -> str:
+        return self.name.partition(".")[0]
 
     def take(self, messages: Sequence[Message]) -> None:
         """Let each event have its effect, or note why it could not."""
         batch = self._failures().filter(event_id__in=[message["id"] for message in messages])
         failed_before = {str(event_id) for event_id in batch.values_list("event_id", flat=True)}
+        if self.takes_batches and not failed_before and len(messages) > 1 and self._took_together(messages):
+            return
         for message in messages:
             try:
-                self._run(Event.from_message(message))
+                event = Event.from_message(message)
+                with _request_of(event):
+                    self._handle([event])
             except LATER:
                 raise
             except Exception as error:
@@ -91,22 +137,28 @@ class _Consumer:
                 if message["id"] in failed_before:
                     batch.filter(event_id=message["id"]).update(state=FailedDelivery.State.RESOLVED)
 
-    def _run(self, event: Event) -> None:
-        # What follows from an event carries the id of the request that caused it.
-        set_guid(event.traceparent[3:35])
+    def _took_together(self, messages: Sequence[Message]) -> bool:
+        """Let all of them have their effect, in one transaction; False if that failed. What it was that failed is found
+        out, and said, when each is tried by itself.
+        """
         try:
-            self._let_happen(event)
-        finally:
-            clear_guid()
+            self._handle([Event.from_message(message) for message in messages])
+        except LATER:
+            raise
+        except Exception as error:  # noqa: BLE001 - see above
+            logger.info("%s tries %d events one by one (%r)", self.name, len(messages), error)
+            return False
+        return True
 
-    def _let_happen(self, event: Event) -> None:
+    def _handle(self, events: Sequence[Event]) -> None:
         if self.transactional:
             with atomic(self.service):
-                if inbox.accept(self.service, self.name, event, ordered=self.ordered):
-                    self.handle(event)
-        elif not inbox.has(self.service, self.name, event):
-            self.handle(event)
-            inbox.record(self.service, self.name, event)
+                for turn in _in_turns(events, ordered=self.ordered):
+                    if accepted := inbox.accept(self.service, self.name, turn, ordered=self.ordered):
+                        self.handle(accepted)
+        elif fresh := inbox.unseen(self.service, self.name, events):
+            self.handle(fresh)
+            inbox.record(self.service, self.name, fresh)
 
     def _keep(self, message: Message, error: str) -> None:
         """Note the failure, and when to try again: after 2, 4, 8 … seconds, and in the end never."""
@@ -129,3 +181,17 @@ class _Consumer:
 
     def _failures(self) -> QuerySet[FailedDelivery]:
         return FailedDelivery.objects.using(alias_of(self.service)).filter(consumer=self.name)
+
+
+def _in_turns(events: Sequence[Event], *, ordered: bool) -> Iterable[Sequence[Event]]:
+    """The events in groups; if `ordered`, the first event of each subject, then the second of each, and so on."""
+    if not ordered:
+        return [events]
+    turns: list[list[Event]] = []
+    seen: Counter[UUID] = Counter()
+    for event in events:
+        if seen[event.subject] == len(turns):
+            turns.append([])
+        turns[seen[event.subject]].append(event)
+        seen[event.subject] += 1
+    return turns

@@ -547,6 +547,15 @@ class ProductService(ABC):
         """
 
     @abstractmethod
+    def settle_reservations(self, *, commit: Sequence[UUID], release: Sequence[UUID]) -> None:
+        """`commit_reservation` for some orders and `release_reservation` for others, in one transaction and a number of
+        statements that does not depend on theirs.
+
+        Raises:
+            ReservationNotFound: nothing was ever reserved for an order that is to be committed.
+        """
+
+    @abstractmethod
     def release_expired_reservations(self) -> int:
         """Give back what is held past its time: the order was never made, or was lost sight of. Returns how many."""
 

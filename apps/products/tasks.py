@@ -1,12 +1,14 @@
 """What the products service does when it hears of an order, and its housekeeping."""
 
+from collections import Counter
+from collections.abc import Sequence
 from uuid import UUID
 
 from celery import shared_task
 from django.conf import settings
 from django.core.mail import send_mail
 
-from apps.events.consumer import subscriber
+from apps.events.consumer import batch_subscriber, subscriber
 from apps.events.envelope import Event
 from apps.orders.events import PAID, REFUNDED, order_id_of
 from apps.products import popular
@@ -15,15 +17,17 @@ from apps.products.transfer import jobs
 from config import services
 
 
-@subscriber("products.settle_reservation", ordered=True)
-def settle_reservation(event: Event) -> None:
-    """Deduct the stock of an order that is paid; give back that of one that ended before its goods left."""
-    order_id = order_id_of(event.data)
-    goods_are_gone = event.type == PAID or (event.type == REFUNDED and not event.data["restock"])
-    if goods_are_gone:
-        services.products().commit_reservation(order_id=order_id)
-    else:
-        services.products().release_reservation(order_id=order_id)
+@batch_subscriber("products.settle_reservation", ordered=True)
+def settle_reservation(events: Sequence[Event]) -> None:
+    """Deduct the stock of orders that are paid; give back that of those that ended before their goods left."""
+    goods_are_gone = {
+        order_id_of(event.data): event.type == PAID or (event.type == REFUNDED and not event.data["restock"])
+        for event in events
+    }
+    services.products().settle_reservations(
+        commit=[order_id for order_id, is_gone in goods_are_gone.items() if is_gone],
+        release=[order_id for order_id, is_gone in goods_are_gone.items() if not is_gone],
+    )
 
 
 @subscriber("products.mail_staff", transactional=False)
@@ -71,10 +75,13 @@ def announce_products() -> None:
         pass
 
 
-@subscriber("products.count_sales", transactional=False)
-def count_sales(event: Event) -> None:
+@batch_subscriber("products.count_sales", transactional=False)
+def count_sales(events: Sequence[Event]) -> None:
     """What is bought becomes popular."""
-    popular.count_sale({UUID(item["product_id"]): item["quantity"] for item in event.data["items"]})
+    units: Counter[UUID] = Counter()
+    for event in events:
+        units.update({UUID(item["product_id"]): item["quantity"] for item in event.data["items"]})
+    popular.count_sale(units)
 
 
 @shared_task(name="products.cool_popular")

@@ -98,6 +98,17 @@ class Profile:
     address: str | None = None
 
 
+@dataclass(frozen=True)
+class ActivityLine:
+    """A line of a user's activity log, and the event that it tells of."""
+
+    user_id: UUID
+    action: str
+    details: str
+    happened_at: datetime
+    event_id: UUID
+
+
 class UserNotFound(NotFound):
     code = "user_not_found"
 
@@ -234,7 +245,5 @@ class UserService(ABC):
         """
 
     @abstractmethod
-    def record_activity(
-        self, *, user_id: UUID, action: str, details: str, happened_at: datetime, event_id: UUID | None = None
-    ) -> None:
-        """Add a line to the user's activity log; one event adds at most one, an unknown user's none."""
+    def record_activities(self, *, lines: Sequence[ActivityLine]) -> None:
+        """Add lines to users' activity logs; one event adds at most one, an unknown user's none."""

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
@@ -16,6 +15,7 @@ from apps.events.outbox import publish
 from apps.users import liveness, models, passwords, sessions, tokens
 from apps.users.events import DEACTIVATED, REGISTERED, UPDATED, user_fact
 from apps.users.interface import (
+    ActivityLine,
     Client,
     EmailTaken,
     InvalidProfile,
@@ -141,19 +141,16 @@ class LocalUserService(UserService):
             sessions.end(models.Session.objects.filter(user=user))
             return _save_and_publish(user, DEACTIVATED if before.active and not user.active else UPDATED)
 
-    def record_activity(
-        self, *, user_id: UUID, action: str, details: str, happened_at: datetime, event_id: UUID | None = None
-    ) -> None:
+    def record_activities(self, *, lines: Sequence[ActivityLine]) -> None:
         with atomic("users"):
-            if models.User.objects.filter(pk=user_id).exists():
-                line = models.Activity(
-                    user_id=user_id,
-                    action=action,
-                    details=details[:_DETAILS_LENGTH],
-                    happened_at=happened_at,
-                    event_id=event_id,
-                )
-                models.Activity.objects.bulk_create([line], ignore_conflicts=True)
+            users = models.User.objects.filter(pk__in={line.user_id for line in lines})
+            known = set(users.values_list("pk", flat=True))
+            rows = [
+                models.Activity(**{**vars(line), "details": line.details[:_DETAILS_LENGTH]})
+                for line in lines
+                if line.user_id in known
+            ]
+            models.Activity.objects.bulk_create(rows, ignore_conflicts=True)
 
 
 def end_all_sessions(user_id: UUID) -> None:

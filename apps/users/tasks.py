@@ -1,5 +1,6 @@
 """What the users service does in the background."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -8,8 +9,9 @@ from django.db.models import Q
 from django.utils import timezone
 
 from apps.common.databases import atomic
-from apps.events.consumer import subscriber
+from apps.events.consumer import batch_subscriber
 from apps.events.envelope import Event
+from apps.users.interface import ActivityLine
 from apps.users.models import Session
 from config import services
 
@@ -33,15 +35,20 @@ _SENTENCES = {
 }
 
 
-@subscriber("users.log_activity")
-def log_activity(event: Event) -> None:
-    """Write the event to its user's activity log."""
-    services.users().record_activity(
-        user_id=UUID(event.data["user_id"]),
-        action=event.type,
-        details=_SENTENCES[event.type].format_map(event.data),
-        happened_at=event.timestamp,
-        event_id=event.id,
+@batch_subscriber("users.log_activity")
+def log_activity(events: Sequence[Event]) -> None:
+    """Write each event to its user's activity log."""
+    services.users().record_activities(
+        lines=[
+            ActivityLine(
+                user_id=UUID(event.data["user_id"]),
+                action=event.type,
+                details=_SENTENCES[event.type].format_map(event.data),
+                happened_at=event.timestamp,
+                event_id=event.id,
+            )
+            for event in events
+        ]
     )
 
 

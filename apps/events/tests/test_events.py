@@ -1,6 +1,6 @@
 """From a committed change to an effect that happens once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -19,13 +19,14 @@ from kombu.exceptions import OperationalError as BrokerError
 from apps.common.databases import alias_of, atomic
 from apps.common.ids import new_id
 from apps.events import consumer
-from apps.events.consumer import subscriber
+from apps.events.consumer import batch_subscriber, subscriber
 from apps.events.envelope import Event, Fact
 from apps.events.management.commands import relay as relay_command
 from apps.events.models import FailedDelivery, InboxEntry, InboxPosition, OutboxEvent
 from apps.events.outbox import NotInTransaction, publish
 from apps.events.relay import relay_batch
 from apps.events.tasks import clean, confirm_deliveries, replay, retry_failed_deliveries
+from tests.flow import statements
 
 pytestmark = pytest.mark.django_db
 
@@ -321,3 +322,67 @@ def test_two_relays_never_take_the_same_event() -> None:
         taken = list(pool.map(relay, range(4)))
     assert sum(taken) == 400
     assert sorted(seen) == list(range(1, 401))
+
+
+batches: list[list[int]] = []
+
+
+def _see_together(events: Sequence[Event]) -> None:
+    batches.append([event.sequence for event in events])
+    if any(event.data.get("bad") for event in events):
+        raise ValueError("bad")
+
+
+batch_subscriber("orders.test_batch", ordered=True)(_see_together)
+batch_subscriber("orders.test_batch_any")(_see_together)
+batch_subscriber("orders.test_batch_outside", transactional=False)(_see_together)
+
+
+def _tell_of(*subjects: UUID, sequence: int = 1, **data: bool) -> list[Event]:
+    with atomic("orders"):
+        publish("orders", *(Fact(type="test.batch", subject=key, sequence=sequence, data=data) for key in subjects))
+    return [row.to_event() for row in outbox().filter(subject__in=subjects, sequence=sequence).order_by("id")]
+
+
+@pytest.fixture(autouse=True)
+def _no_batches() -> None:
+    batches.clear()
+
+
+@pytest.mark.parametrize("name", ["orders.test_batch", "orders.test_batch_any", "orders.test_batch_outside"])
+def test_many_events_are_handled_together_in_statements_that_do_not_grow_with_them(name: str) -> None:
+    few, many = _tell_of(new_id(), new_id()), _tell_of(*(new_id() for _ in range(50)))
+    costs = []
+    for events in (few, many):
+        with statements() as sent:
+            deliver(name, *events)
+        costs.append(len(sent))
+    assert [len(batch) for batch in batches] == [2, 50]
+    assert costs[0] == costs[1] <= 3
+    deliver(name, *many)
+    assert len(batches) == 2
+
+
+def test_events_of_one_subject_are_never_handled_together_by_an_ordered_consumer() -> None:
+    one, other = new_id(), new_id()
+    events = [*_tell_of(one, sequence=1), *_tell_of(one, sequence=3), *_tell_of(one, sequence=2), *_tell_of(other)]
+    deliver("orders.test_batch", *events)
+    assert batches == [[1, 1], [3]]
+    applied = InboxEntry.objects.using(ALIAS).filter(consumer="orders.test_batch").values_list("applied", flat=True)
+    assert sorted(applied) == [False, True, True, True]
+
+
+def test_one_that_fails_takes_none_of_its_batch_with_it() -> None:
+    events = [*_tell_of(new_id()), *_tell_of(new_id(), bad=True), *_tell_of(new_id())]
+    deliver("orders.test_batch", *events)
+    assert batches == [[1, 1, 1], [1], [1], [1]]
+    assert failures().get().event_id == events[1].id
+    assert InboxEntry.objects.using(ALIAS).filter(consumer="orders.test_batch").count() == 2
+
+
+def test_a_batch_that_cannot_be_handled_just_now_leaves_nothing_behind() -> None:
+    trouble.append(OperationalError("deadlock detected"))
+    with pytest.raises(OperationalError):
+        deliver("orders.test_any_order", *_tell_of(new_id(), new_id()))
+    assert not InboxEntry.objects.using(ALIAS).exists()
+    assert not failures().exists()

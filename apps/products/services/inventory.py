@@ -1,6 +1,6 @@
 """Inventory: what is on hand, what is promised to orders, and a ledger line for every unit that came or went."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -35,6 +35,7 @@ from apps.products.models import Reservation as ReservationRow
 from apps.products.models import StockLevel as LevelRow
 from apps.products.services.levels import Shift, Shifted, levels_of, shift_levels
 from apps.products.services.reserved import pack, to_reservation, unpack
+from apps.products.services.settlement import Settlement, to_commit, to_release
 
 _SWEEP = 500
 
@@ -63,7 +64,9 @@ class Inventory:
             if not change:
                 return StockLevel(product_id=product_id, on_hand=row.on_hand, reserved=row.reserved)
             shifted = shift_levels({product_id: Shift(on_hand=change)})
-            _book(shifted, {product_id: change}, MovementKind.ADJUSTMENT, reason=reason, actor_id=actor_id)
+            kind = MovementKind.ADJUSTMENT
+            line = StockMovement(product_id=product_id, delta=change, kind=kind, reason=reason, actor_id=actor_id)
+            _book(shifted, [line])
         return shifted[product_id].level
 
     def reserve_stock(
@@ -118,30 +121,28 @@ class Inventory:
             row.save(update_fields=["expires_at"])
 
     def commit_reservation(self, *, order_id: UUID) -> None:
+        self.settle_reservations(commit=[order_id], release=[])
+
+    def release_reservation(self, *, order_id: UUID) -> None:
+        self.settle_reservations(commit=[], release=[order_id])
+
+    def settle_reservations(self, *, commit: Sequence[UUID], release: Sequence[UUID]) -> None:
         with atomic("products"):
-            row = _lock(order_id)
-            if row.state == ReservationState.COMMITTED:
-                return
-            held = row.state == ReservationState.ACTIVE
-            deltas = {line.product_id: -line.quantity for line in unpack(row)}
-            shifts = {key: Shift(on_hand=delta, reserved=delta if held else 0) for key, delta in deltas.items()}
+            found = ReservationRow.objects.select_for_update().filter(pk__in=[*commit, *release]).order_by("order_id")
+            rows = {row.order_id: row for row in found}
+            if not rows.keys() >= set(commit):
+                raise ReservationNotFound("No stock was reserved for this order.")
+            settlements = [
+                *(to_commit(rows[order_id]) for order_id in commit),
+                *(to_release(rows[order_id]) for order_id in release if order_id in rows),
+            ]
             try:
                 # A transaction within, since taking stock anew may fail half way.
                 with atomic("products"):
-                    shifted = _shift_all(shifts)
+                    _settle(settlements)
             except OutOfStock:
-                if held:
-                    raise
-                publish("products", events.reservation_lost_fact(order_id))
-                return
-            _set_state(row, ReservationState.COMMITTED)
-            _book(shifted, deltas, MovementKind.SALE, reason="order paid", order_id=order_id)
-
-    def release_reservation(self, *, order_id: UUID) -> None:
-        with atomic("products"):
-            row = ReservationRow.objects.select_for_update().filter(pk=order_id).first()
-            if row is not None:
-                _release(row)
+                for settlement in settlements:
+                    _settle_or_give_up(settlement)
 
     def release_expired_reservations(self) -> int:
         now = timezone.now()
@@ -152,7 +153,7 @@ class Inventory:
                 # Looked at again under the lock: it may have been extended, because it is being paid.
                 row = overdue.select_for_update().filter(pk=order_id).first()
                 if row is not None:
-                    _release(row)
+                    _settle([to_release(row)])
                     released += 1
         return released
 
@@ -263,22 +264,16 @@ def _shift_all(shifts: Mapping[UUID, Shift]) -> dict[UUID, Shifted]:
     raise OutOfStock(*problems)
 
 
-def _book(
-    shifted: Mapping[UUID, Shifted],
-    deltas: Mapping[UUID, int],
-    kind: MovementKind,
-    *,
-    reason: str,
-    order_id: UUID | None = None,
-    actor_id: UUID | None = None,
-) -> None:
+def _book(shifted: Mapping[UUID, Shifted], movements: Sequence[StockMovement]) -> None:
     """Write the ledger lines of a change of what is on hand, and tell of it."""
-    StockMovement.objects.bulk_create(
-        StockMovement(product_id=key, delta=delta, kind=kind, reason=reason, order_id=order_id, actor_id=actor_id)
-        for key, delta in deltas.items()
-    )
+    StockMovement.objects.bulk_create(movements)
+    deltas: Counter[UUID] = Counter()
+    for movement in movements:
+        deltas[movement.product_id] += movement.delta
     facts = []
     for product_id, now in shifted.items():
+        if not deltas[product_id]:
+            continue
         facts.append(events.stock_fact(events.STOCK_CHANGED, now.level, now.version))
         before = now.level.on_hand - deltas[product_id]
         if now.level.on_hand <= settings.LOW_STOCK_THRESHOLD < before:
@@ -335,23 +330,33 @@ def _answer_again(row: ReservationRow, change: int, lines: Sequence[StockLine]) 
     raise ChangeOvertaken("The order has been changed again meanwhile, or this change was refused.")
 
 
-def _release(row: ReservationRow) -> None:
-    """Give back what a locked reservation holds, or has deducted; nothing if it was given back before."""
-    if row.state == ReservationState.RELEASED:
-        return
-    held = row.state == ReservationState.ACTIVE
-    _set_state(row, ReservationState.RELEASED)
-    units = {line.product_id: line.quantity for line in unpack(row)}
-    if held:
-        _shift_all({product_id: Shift(reserved=-quantity) for product_id, quantity in units.items()})
-        return
-    shifted = _shift_all({product_id: Shift(on_hand=quantity) for product_id, quantity in units.items()})
-    _book(shifted, units, MovementKind.RETURN, reason="order given back", order_id=row.order_id)
+def _settle(settlements: Sequence[Settlement]) -> None:
+    """Carry them out, in a number of statements that does not depend on theirs.
+
+    Raises:
+        OutOfStock: what is to be deducted, and was given back meanwhile, has gone to others.
+    """
+    settlements = [settlement for settlement in settlements if settlement.state != settlement.row.state]
+    shifts: dict[UUID, Shift] = defaultdict(Shift)
+    for settlement in settlements:
+        for product_id, shift in settlement.shifts.items():
+            shifts[product_id] += shift
+    for state in {settlement.state for settlement in settlements}:
+        moved = [settlement.row.order_id for settlement in settlements if settlement.state == state]
+        ReservationRow.objects.filter(pk__in=moved).update(state=state)
+    shifted = _shift_all({product_id: shift for product_id, shift in shifts.items() if shift != Shift()})
+    _book(shifted, [movement for settlement in settlements for movement in settlement.movements])
 
 
-def _set_state(row: ReservationRow, state: ReservationState) -> None:
-    row.state = state
-    row.save(update_fields=["state"])
+def _settle_or_give_up(settlement: Settlement) -> None:
+    """Settle one reservation; if what it held has gone to others, say so."""
+    try:
+        with atomic("products"):
+            _settle([settlement])
+    except OutOfStock:
+        if settlement.row.state == ReservationState.ACTIVE:
+            raise
+        publish("products", events.reservation_lost_fact(settlement.row.order_id))
 
 
 def _first_answer(row: ReservationRow) -> list[PricedLine]:

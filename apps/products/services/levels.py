@@ -52,6 +52,9 @@ class Shift:
     on_hand: int = 0
     reserved: int = 0
 
+    def __add__(self, other: "Shift") -> "Shift":
+        return Shift(self.on_hand + other.on_hand, self.reserved + other.reserved)
+
 
 @dataclass(frozen=True)
 class Shifted:

@@ -40,6 +40,11 @@ def unpack(row: ReservationRow) -> list[PricedLine]:
     ]
 
 
+def units(row: ReservationRow) -> dict[UUID, int]:
+    """How many units of each product the row holds."""
+    return {UUID(line["product_id"]): line["quantity"] for line in row.lines}
+
+
 def to_reservation(row: ReservationRow) -> Reservation:
     """The reservation as others see it."""
     return Reservation(

@@ -32,7 +32,7 @@ from apps.products.interface import (
 from apps.products.models import MAX_STOCK, Reservation, StockLevel, StockMovement
 from apps.products.services.levels import Shift, shift_levels
 from config import services
-from tests.flow import audit, deliver_events
+from tests.flow import audit, deliver_events, statements
 
 pytestmark = pytest.mark.django_db
 
@@ -186,6 +186,36 @@ def test_committing_what_was_given_back_takes_it_again_or_says_that_it_is_lost()
     assert published("reservation.lost") == 1
     with pytest.raises(ReservationNotFound):
         services.products().commit_reservation(order_id=new_id())
+    audit()
+
+
+def test_settling_many_orders_costs_no_more_statements_than_settling_one() -> None:
+    lamp, vase = make(100), make(100, "Vase")
+    orders = [new_id() for _ in range(21)]
+    for order_id in orders:
+        hold(order_id, (lamp, 2), (vase, 1))
+    costs = []
+    for batch in (orders[:1], orders[1:]):
+        with statements() as sent:
+            services.products().settle_reservations(commit=batch, release=[])
+        costs.append(len(sent))
+    assert costs == [5, 5]
+    assert (level(lamp), level(vase)) == ((58, 0), (79, 0))
+    assert published("stock.changed") == 4
+    services.products().settle_reservations(commit=[orders[0]], release=orders[1:])
+    assert (level(lamp), level(vase)) == ((98, 0), (99, 0))
+    audit()
+
+
+def test_one_order_whose_stock_has_gone_is_said_to_be_lost_and_the_others_are_settled() -> None:
+    lamp, lucky, unlucky, ended = make(3), new_id(), new_id(), new_id()
+    hold(unlucky, (lamp, 2))
+    services.products().release_reservation(order_id=unlucky)
+    hold(lucky, (lamp, 2))
+    hold(ended, (lamp, 1))
+    services.products().settle_reservations(commit=[unlucky, lucky], release=[ended])
+    assert level(lamp) == (1, 0)
+    assert published("reservation.lost") == 1
     audit()
 
 
