@@ -6,6 +6,7 @@ import pytest
 from django.core.cache import cache
 from rest_framework.test import APIClient
 
+from apps.common.databases import connection_of
 from apps.products.models import Category, Product
 from apps.products.services import announcing
 from apps.products.store import documents
@@ -21,6 +22,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if about_mongodb and not documents.are_apart():
         config.hook.pytest_deselected(items=about_mongodb)
         items[:] = [item for item in items if item not in about_mongodb]
+    about_postgresql = [item for item in items if item.get_closest_marker("postgresql")]
+    if about_postgresql and connection_of("orders").vendor != "postgresql":
+        config.hook.pytest_deselected(items=about_postgresql)
+        items[:] = [item for item in items if item not in about_postgresql]
     # What takes longest begins first, so that nobody waits for it in the end.
     items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
     for item in items:

@@ -1,22 +1,22 @@
 """Placing an order: the stock first, then the order."""
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from django.db import IntegrityError
 from django.utils import timezone
 
-from apps.common.databases import atomic
 from apps.common.errors import DomainError
-from apps.common.ids import readable
-from apps.events.outbox import publish
+from apps.common.ids import new_id, readable
+from apps.events.outbox import to_row
 from apps.orders import events
-from apps.orders.interface import NewOrder, Order
+from apps.orders.interface import NewOrder, Order, OrderItem, OrderStatus, Shipping
 from apps.orders.models import Order as OrderRow
-from apps.orders.models import OrderItem as ItemRow
-from apps.orders.services.pricing import Amounts, add_up, items_of, merge
+from apps.orders.services.pricing import Amounts, add_up, merge
+from apps.orders.services.recording import Placement, record
 from apps.orders.services.rows import RESERVATION_MARGIN, expiry, to_order
-from apps.products.interface import ProductService, ReservationClosed
+from apps.products.interface import PricedLine, ProductService, ReservationClosed
 
 
 class Placing:
@@ -43,37 +43,58 @@ class Placing:
                 return placed
             self._products.release_reservation(order_id=order_id)
             raise
-        row, items = _to_row(order_id, user_id, new, amounts), items_of(order_id, priced)
-        row.expires_at = expires_at
         # From here on a failure leaves the stock reserved and nothing else: whether a commit that broke off went
         # through cannot be known, so only the reservation's own expiry may give the stock back.
+        placement = _to_placement(
+            order_id=order_id, user_id=user_id, new=new, amounts=amounts, lines=priced, expires_at=expires_at
+        )
         try:
-            with atomic("orders"):
-                row.save(force_insert=True)
-                ItemRow.objects.bulk_create(items)
-                order = to_order(row, items)
-                publish("orders", events.order_fact(events.CREATED, order, row.sequence))
+            record(placement)
         except IntegrityError:
             if placed := _placed_before(order_id, user_id):
                 return placed
             raise
-        return order
+        return placement.order
 
 
-def _to_row(order_id: UUID, user_id: UUID, new: NewOrder, amounts: Amounts) -> OrderRow:
+def _to_placement(
+    *,
+    order_id: UUID,
+    user_id: UUID,
+    new: NewOrder,
+    amounts: Amounts,
+    lines: Sequence[PricedLine],
+    expires_at: datetime,
+) -> Placement:
     now = timezone.now()
-    return OrderRow(
+    order = Order(
         id=order_id,
         number=_number(order_id, now.strftime("%y%m%d")),
         user_id=user_id,
+        status=OrderStatus.PENDING,
         currency=amounts.currency,
         subtotal=amounts.subtotal,
-        shipping_cost=amounts.shipping_cost,
         total=amounts.total,
-        shipping=asdict(new.shipping) if new.shipping else None,
+        items=[_to_item(line) for line in lines],
+        shipping=Shipping(**vars(new.shipping), cost=amounts.shipping_cost, status="pending") if new.shipping else None,
+        payment=None,
         note=new.note,
         created_at=now,
         updated_at=now,
+    )
+    event = to_row("orders", events.order_fact(events.CREATED, order, sequence=1))
+    return Placement(order, new.shipping, amounts.shipping_cost, expires_at, event)
+
+
+def _to_item(line: PricedLine) -> OrderItem:
+    return OrderItem(
+        id=new_id(),
+        product_id=line.product_id,
+        product_name=line.name,
+        sku=line.sku,
+        quantity=line.quantity,
+        price=line.price,
+        total=line.price * line.quantity,
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from apps.common.databases import alias_of
+from apps.common.databases import alias_of, connection_of
 from apps.common.ids import new_id
 from apps.common.models import IdempotencyKey
 from apps.orders.interface import Actor
@@ -311,6 +311,7 @@ def test_what_each_call_costs(customer: LoggedIn, staff: APIClient) -> None:
     url = f"/api/v1/orders/{orders[0].id}"
     body = {"items": items((lamp, 1))}
     key = {"Idempotency-Key": "k"}
+    placing = 3 if connection_of("orders").vendor == "postgresql" else 6
     calls: list[tuple[int, Callable[[], Any]]] = [
         (3, lambda: customer.get("/api/v1/orders")),
         (3, lambda: customer.get("/api/v1/orders?page_size=3")),
@@ -319,8 +320,8 @@ def test_what_each_call_costs(customer: LoggedIn, staff: APIClient) -> None:
         (3, lambda: customer.get(url)),
         (1, lambda: customer.get(f"{url}/status")),
         (2, lambda: customer.get(f"{url}/timeline")),
-        (6, lambda: customer.post("/api/v1/orders", body)),
-        (8, lambda: customer.post("/api/v1/orders", body, headers=key)),
+        (placing, lambda: customer.post("/api/v1/orders", body)),
+        (placing + 2, lambda: customer.post("/api/v1/orders", body, headers=key)),
         (7, lambda: customer.patch(url, {"note": "x"})),
         (14, lambda: customer.post(f"{url}/pay", {"method": "card", "token": "tok_visa"})),
         (7, lambda: staff.post(f"{url}/ship")),

@@ -13,7 +13,7 @@ from django.db import OperationalError
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
-from apps.common.databases import alias_of
+from apps.common.databases import alias_of, connection_of
 from apps.common.errors import Unavailable
 from apps.common.ids import new_id
 from apps.events.models import OutboxEvent
@@ -168,14 +168,14 @@ def test_placing_twice_with_one_id_makes_one_order() -> None:
 
 
 @pytest.mark.parametrize("lines", [1, 1000])
-def test_placing_costs_six_statements_however_many_lines(lines: int) -> None:
+def test_placing_costs_a_few_statements_however_many_lines(lines: int) -> None:
     products = [make_product(name=f"Lamp {number}") for number in range(lines)]
     wanted = [StockLine(product_id=product.id, quantity=1) for product in products]
     order_id = new_id()
     with statements() as sent:
         services.orders().place_order(order_id=order_id, user_id=USER, new=NewOrder(lines=wanted))
-    assert [sql.split(maxsplit=1)[0] for sql in sent if "INSERT" in sql] == ["INSERT"] * 4
-    assert len(sent) == 6
+    # PostgreSQL: the prices, the reservation, the order.
+    assert len(sent) == (3 if connection_of("orders").vendor == "postgresql" else 6)
 
 
 def test_payment_marks_paid_and_a_worker_deducts() -> None:
@@ -367,7 +367,7 @@ def test_unpaid_orders_expire_and_give_back() -> None:
 def test_stock_of_an_order_that_was_never_made_comes_back() -> None:
     lamp = make_product()
     with (
-        patch("apps.orders.services.placing.publish", side_effect=KeyboardInterrupt),
+        patch("apps.orders.services.placing.record", side_effect=KeyboardInterrupt),
         pytest.raises(KeyboardInterrupt),
     ):
         place(USER, (lamp, 2))
@@ -383,7 +383,7 @@ def test_a_repetition_after_the_stock_came_back_says_so() -> None:
     lamp, order_id = make_product(), new_id()
     new = NewOrder(lines=[StockLine(product_id=lamp.id, quantity=2)])
     with (
-        patch("apps.orders.services.placing.publish", side_effect=KeyboardInterrupt),
+        patch("apps.orders.services.placing.record", side_effect=KeyboardInterrupt),
         pytest.raises(KeyboardInterrupt),
     ):
         services.orders().place_order(order_id=order_id, user_id=USER, new=new)
@@ -659,7 +659,7 @@ def test_a_change_that_was_held_up_is_not_made_late(meanwhile: str) -> None:
 def test_a_repetition_holds_its_stock_as_long_as_its_order() -> None:
     lamp, order_id = make_product(stock=1), new_id()
     new = NewOrder(lines=[StockLine(product_id=lamp.id, quantity=1)])
-    cut_off = patch("apps.orders.services.placing.publish", side_effect=KeyboardInterrupt)
+    cut_off = patch("apps.orders.services.placing.record", side_effect=KeyboardInterrupt)
     with cut_off, pytest.raises(KeyboardInterrupt):
         services.orders().place_order(order_id=order_id, user_id=USER, new=new)
     with time_machine.travel(timezone.now() + timedelta(minutes=40)):

@@ -7,12 +7,10 @@ from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError
 from django.utils import timezone
 
 from apps.common.databases import atomic
 from apps.common.errors import DomainError, Problem
-from apps.common.money import quantize
 from apps.events.outbox import publish
 from apps.products import events
 from apps.products.interface import (
@@ -34,8 +32,10 @@ from apps.products.models import MAX_STOCK, Product, StockMovement
 from apps.products.models import Reservation as ReservationRow
 from apps.products.models import StockLevel as LevelRow
 from apps.products.services.levels import Shift, Shifted, levels_of, shift_levels
+from apps.products.services.prices import price
 from apps.products.services.reserved import pack, to_reservation, unpack
 from apps.products.services.settlement import Settlement, to_commit, to_release
+from apps.products.services.shortage import shift_all
 
 _SWEEP = 500
 
@@ -68,31 +68,6 @@ class Inventory:
             line = StockMovement(product_id=product_id, delta=change, kind=kind, reason=reason, actor_id=actor_id)
             _book(shifted, [line])
         return shifted[product_id].level
-
-    def reserve_stock(
-        self, *, order_id: UUID, lines: Sequence[StockLine], expires_at: datetime
-    ) -> Sequence[PricedLine]:
-        try:
-            priced = _price(lines)
-        except ProductNotFound:
-            # A repetition gets its first answer even if a product has left the shop meanwhile.
-            if first := ReservationRow.objects.filter(pk=order_id).first():
-                return _first_answer(first)
-            raise
-        try:
-            with atomic("products"):
-                ReservationRow.objects.create(order_id=order_id, lines=pack(priced), expires_at=expires_at)
-                _shift_all({line.product_id: Shift(reserved=line.quantity) for line in lines})
-        except IntegrityError:
-            with atomic("products"):
-                first = ReservationRow.objects.select_for_update().filter(pk=order_id).first()
-                if first is None:
-                    raise
-                if first.state == ReservationState.ACTIVE and first.expires_at < expires_at:
-                    first.expires_at = expires_at
-                    first.save(update_fields=["expires_at"])
-                return _first_answer(first)
-        return priced
 
     def replace_reservation(
         self, *, order_id: UUID, change: int, lines: Sequence[StockLine], expires_at: datetime
@@ -214,56 +189,6 @@ def _check_sold(product_id: UUID) -> None:
         raise ProductNotFound("There is no such product.")
 
 
-def _price(lines: Sequence[StockLine]) -> list[PricedLine]:
-    """The lines with what their products are called and cost now.
-
-    Raises:
-        ProductNotFound: names each line whose product is unknown or no longer sold.
-    """
-    if not lines:
-        return []
-    sold = Product.objects.filter(pk__in=[line.product_id for line in lines], active=True, deleted_at=None)
-    products = {row["id"]: row for row in sold.values("id", "name", "sku", "price", "currency")}
-    missing = [line.product_id for line in lines if line.product_id not in products]
-    if missing:
-        raise ProductNotFound(*(Problem(f"Product {key} is not sold here.", attr=f"items.{key}") for key in missing))
-    return [
-        PricedLine(
-            product_id=line.product_id,
-            quantity=line.quantity,
-            name=product["name"],
-            sku=product["sku"],
-            price=quantize(product["price"], product["currency"]),
-            currency=product["currency"],
-        )
-        for line in lines
-        for product in [products[line.product_id]]
-    ]
-
-
-def _shift_all(shifts: Mapping[UUID, Shift]) -> dict[UUID, Shifted]:
-    """Change all these levels.
-
-    Raises:
-        OutOfStock: names each product that has too little, with what is available.
-    """
-    if not shifts:
-        return {}
-    shifted = shift_levels(shifts)
-    short = [product_id for product_id in shifts if product_id not in shifted]
-    if not short:
-        return shifted
-    levels = levels_of(short)
-    names = dict(Product.objects.filter(pk__in=short).values_list("id", "name"))
-    problems = []
-    for product_id in short:
-        wanted = shifts[product_id].reserved or -shifts[product_id].on_hand
-        available = levels[product_id].available if product_id in levels else 0
-        detail = f"{names.get(product_id, 'It')}: {wanted} more wanted, {available} available (product {product_id})."
-        problems.append(Problem(detail, attr=f"items.{product_id}"))
-    raise OutOfStock(*problems)
-
-
 def _book(shifted: Mapping[UUID, Shifted], movements: Sequence[StockMovement]) -> None:
     """Write the ledger lines of a change of what is on hand, and tell of it."""
     StockMovement.objects.bulk_create(movements)
@@ -309,7 +234,7 @@ def _lock_active(order_id: UUID) -> ReservationRow:
 def _replace_lines(row: ReservationRow, lines: Sequence[StockLine], expires_at: datetime) -> list[PricedLine]:
     """Hold these lines instead of the locked row's. A line that stays keeps the price at which it was ordered."""
     kept = {line.product_id: line for line in unpack(row)}
-    fresh = {line.product_id: line for line in _price([line for line in lines if line.product_id not in kept])}
+    fresh = {line.product_id: line for line in price([line for line in lines if line.product_id not in kept])}
     priced = [replace({**kept, **fresh}[line.product_id], quantity=line.quantity) for line in lines]
     # While the order is being paid it is held for longer; a change that comes late must not shorten that.
     row.expires_at = max(row.expires_at, expires_at)
@@ -317,7 +242,7 @@ def _replace_lines(row: ReservationRow, lines: Sequence[StockLine], expires_at: 
     row.save(update_fields=["lines", "expires_at"])
     more = Counter({line.product_id: line.quantity for line in lines})
     more.subtract({line.product_id: line.quantity for line in kept.values()})
-    _shift_all({product_id: Shift(reserved=units) for product_id, units in more.items() if units})
+    shift_all({product_id: Shift(reserved=units) for product_id, units in more.items() if units})
     return priced
 
 
@@ -344,7 +269,7 @@ def _settle(settlements: Sequence[Settlement]) -> None:
     for state in {settlement.state for settlement in settlements}:
         moved = [settlement.row.order_id for settlement in settlements if settlement.state == state]
         ReservationRow.objects.filter(pk__in=moved).update(state=state)
-    shifted = _shift_all({product_id: shift for product_id, shift in shifts.items() if shift != Shift()})
+    shifted = shift_all({product_id: shift for product_id, shift in shifts.items() if shift != Shift()})
     _book(shifted, [movement for settlement in settlements for movement in settlement.movements])
 
 
@@ -357,9 +282,3 @@ def _settle_or_give_up(settlement: Settlement) -> None:
         if settlement.row.state == ReservationState.ACTIVE:
             raise
         publish("products", events.reservation_lost_fact(settlement.row.order_id))
-
-
-def _first_answer(row: ReservationRow) -> list[PricedLine]:
-    if row.state == ReservationState.RELEASED:
-        raise ReservationClosed("The order's stock was given back meanwhile. Place the order anew.")
-    return unpack(row)
