@@ -1,18 +1,21 @@
 """Domain error → HTTP, in one table, in the shape of drf-standardized-errors."""
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
+from django.http import HttpResponse
 from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import ExceptionHandler as StandardizedHandler
-from drf_standardized_errors.types import VALIDATION_ERROR, Error, ErrorType
+from drf_standardized_errors.types import VALIDATION_ERROR, Error, ErrorType, ExceptionHandlerContext
 from rest_framework import exceptions
 from rest_framework.response import Response
 
 from apps.common import errors
+from apps.common.api.renderers import to_json
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +56,25 @@ class DomainErrorResponse(exceptions.APIException):
             self.auth_header = 'Bearer realm="api"'
 
 
+def to_response(error: errors.DomainError, headers: Mapping[str, str]) -> HttpResponse:
+    """The answer to a domain error, for views outside of REST framework: what that would have said."""
+    exception = DomainErrorResponse(error)
+    _report(exception)
+    wait = {"Retry-After": str(exception.wait)} if hasattr(exception, "wait") else {}
+    return HttpResponse(
+        to_json(Formatter(exception, cast(ExceptionHandlerContext, {}), exception).run()),
+        content_type="application/json",
+        status=exception.status_code,
+        headers={**headers, **wait},
+    )
+
+
+def _report(exception: DomainErrorResponse) -> None:
+    """A domain error of 503 is an answer, not a fault: one line in the log and no traceback."""
+    if exception.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.warning("%s: %s", exception.error.code, exception.error)
+
+
 class DatabaseUnavailable(errors.Unavailable):
     """A database did not answer."""
 
@@ -75,10 +97,8 @@ class ExceptionHandler(StandardizedHandler):
         return super().convert_known_exceptions(exc)
 
     def report_exception(self, exc: exceptions.APIException, response: Response) -> None:
-        """A domain error of 503 is an answer, not a fault: one line in the log and no traceback."""
         if isinstance(exc, DomainErrorResponse):
-            if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                logger.warning("%s: %s", exc.error.code, exc.error)
+            _report(exc)
             return
         super().report_exception(exc, response)
 

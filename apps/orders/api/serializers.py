@@ -65,7 +65,7 @@ class ItemsField(serializers.ListField):
         return [StockLine(**line) for line in super().to_internal_value(data)]
 
 
-class _Details(InputSerializer):
+class _ChangesSerializer(InputSerializer):
     shipping = ShippingSerializer(required=False, allow_null=True)
     note = TextField(max_length=1000, required=False, allow_blank=True)
 
@@ -73,16 +73,19 @@ class _Details(InputSerializer):
         return ShippingAddress(**value) if value is not None else None
 
 
-class NewOrderSerializer(_Details):
-    items = ItemsField()
+class DetailsSerializer(_ChangesSerializer):
     currency = CurrencyField(required=False)
 
 
-class ReplacedOrderSerializer(_Details):
+class NewOrderSerializer(DetailsSerializer):
     items = ItemsField()
 
 
-class ChangedOrderSerializer(_Details):
+class ReplacedOrderSerializer(_ChangesSerializer):
+    items = ItemsField()
+
+
+class ChangedOrderSerializer(_ChangesSerializer):
     items = ItemsField(required=False)
 
 

@@ -2,10 +2,10 @@
 
 from django.urls import path
 
-from apps.orders.api import views
+from apps.orders.api import quick, views
 
 urlpatterns = [
-    path("orders", views.OrderListView.as_view(), name="orders"),
+    path("orders", quick.place(views.OrderListView.as_view()), name="orders"),
     path("orders/user/<uuid:user_id>", views.UserOrdersView.as_view(), name="user-orders"),
     path("orders/<uuid:order_id>", views.OrderView.as_view(), name="order"),
     path("orders/<uuid:order_id>/status", views.StatusView.as_view(), name="order-status"),

@@ -1,4 +1,4 @@
-"""Writing new orders down: by the ORM on any database, on PostgreSQL many at once in one statement. Both do the same."""
+"""Writing new orders down: by the ORM on any database, and on PostgreSQL many at once in one statement."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

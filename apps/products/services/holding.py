@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import orjson
 from django.utils import timezone
 
 from apps.common.databases import connection_of
 from apps.products import cache
-from apps.products.interface import StockLine
+from apps.products.interface import PricedLine
+from apps.products.services.reserved import pack
 
 # One statement, and so one transaction, for all lines of all orders of a batch.
 #   shelf   locks the levels in the order of their ids, so that two batches cannot wait for each other;
@@ -18,13 +20,16 @@ from apps.products.interface import StockLine
 #   held    an order that has a reservation is left alone;
 #   shifted changes each level once.
 # An order that is refused only because of one before it, which was refused as well, is asked for again.
-_RESERVE = """
-    WITH line AS (
-        SELECT *, sum(quantity) OVER (PARTITION BY product_id ORDER BY place) AS up_to
-        FROM unnest(%s::int[], %s::uuid[], %s::int[]) AS t (place, product_id, quantity)
+_HOLD = """
+    WITH wish AS MATERIALIZED (
+        SELECT * FROM jsonb_to_recordset(%s::jsonb)
+            AS t (place int, order_id uuid, lines jsonb, expires_at timestamptz, created_at timestamptz)
+    ), line AS MATERIALIZED (
+        SELECT place, product_id, quantity, sum(quantity) OVER (PARTITION BY product_id ORDER BY place) AS up_to
+        FROM wish, jsonb_to_recordset(lines) AS t (product_id uuid, quantity int)
     ), shelf AS (
         SELECT product_id, on_hand, reserved FROM products_stocklevel
-        WHERE product_id = ANY(%s::uuid[]) ORDER BY product_id FOR UPDATE
+        WHERE product_id = ANY(ARRAY(SELECT DISTINCT product_id FROM line)) ORDER BY product_id FOR UPDATE
     ), judged AS (
         SELECT place,
             bool_and(coalesce(up_to <= on_hand - reserved, false)) AS fits,
@@ -33,33 +38,31 @@ _RESERVE = """
         FROM line LEFT JOIN shelf USING (product_id) GROUP BY place
     ), held AS (
         INSERT INTO products_reservation (order_id, lines, state, change, expires_at, created_at)
-        SELECT order_id, lines::jsonb, 'active', 0, expires_at, %s
-        FROM unnest(%s::int[], %s::uuid[], %s::text[], %s::timestamptz[]) AS t (place, order_id, lines, expires_at)
-        JOIN judged USING (place) WHERE fits ORDER BY order_id
+        SELECT order_id, lines, 'active', 0, expires_at, created_at FROM wish JOIN judged USING (place)
+        WHERE fits ORDER BY order_id
         ON CONFLICT (order_id) DO NOTHING
         RETURNING order_id
-    ), kept AS (
-        SELECT place FROM unnest(%s::int[], %s::uuid[]) AS t (place, order_id) JOIN held USING (order_id)
     ), shift AS (
-        SELECT product_id, sum(quantity) AS quantity FROM line JOIN kept USING (place) GROUP BY product_id
+        SELECT product_id, sum(quantity) AS quantity
+        FROM held JOIN wish USING (order_id) JOIN line USING (place) GROUP BY product_id
     ), shifted AS (
         UPDATE products_stocklevel AS level SET reserved = shelf.reserved + shift.quantity
         FROM shift JOIN shelf USING (product_id) WHERE level.product_id = shift.product_id
     )
-    SELECT judged.place, kept.place IS NOT NULL,
-        fits AND kept.place IS NULL OR EXISTS (SELECT FROM products_reservation AS r WHERE r.order_id = wish.order_id),
+    SELECT place, held.order_id IS NOT NULL,
+        fits AND held.order_id IS NULL
+            OR EXISTS (SELECT FROM products_reservation AS other WHERE other.order_id = wish.order_id),
         CASE WHEN NOT fits_alone THEN available END
-    FROM judged JOIN unnest(%s::int[], %s::uuid[]) AS wish (place, order_id) USING (place) LEFT JOIN kept USING (place)
+    FROM judged JOIN wish USING (place) LEFT JOIN held USING (order_id)
 """
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What an order would hold, `packed` as its reservation keeps it, and until when."""
+    """What an order would hold, and until when."""
 
     order_id: UUID
-    lines: Sequence[StockLine]
-    packed: str
+    lines: Sequence[PricedLine]
     expires_at: datetime
 
 
@@ -78,25 +81,19 @@ def hold(batch: Sequence[Wanted]) -> Sequence[Verdict]:
     """Reserve the stock of these orders, each all or nothing, in one statement outside of any transaction, or as a part
     of the caller's. The first of them gets a definite verdict.
     """
-    lines = [(place, line.product_id, line.quantity) for place, wanted in enumerate(batch) for line in wanted.lines]
-    places = list(range(len(batch)))
-    order_ids = [wanted.order_id for wanted in batch]
-    product_ids = list({product_id for _, product_id, _ in lines})
+    now = timezone.now()
+    wishes = [
+        {
+            "place": place,
+            "order_id": wanted.order_id,
+            "lines": pack(wanted.lines),
+            "expires_at": wanted.expires_at,
+            "created_at": now,
+        }
+        for place, wanted in enumerate(batch)
+    ]
     with connection_of("products").cursor() as cursor:
-        cursor.execute(
-            _RESERVE,
-            [
-                *([line[column] for line in lines] for column in range(3)),
-                product_ids,
-                timezone.now(),
-                places,
-                order_ids,
-                [wanted.packed for wanted in batch],
-                [wanted.expires_at for wanted in batch],
-                *(places, order_ids),
-                *(places, order_ids),
-            ],
-        )
+        cursor.execute(_HOLD, [orjson.dumps(wishes).decode()])
         found = {place: Verdict(*verdict) for place, *verdict in cursor.fetchall()}
-    cache.stock_changed(product_ids)
-    return [found[place] for place in places]
+    cache.stock_changed({line.product_id for wanted in batch for line in wanted.lines})
+    return [found[place] for place in range(len(batch))]

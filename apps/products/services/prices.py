@@ -5,10 +5,19 @@ from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
 
+from django.conf import settings
+from django.db import connections
+
 from apps.common.errors import Problem
 from apps.common.money import quantize
 from apps.products.interface import PricedLine, ProductNotFound, StockLine
 from apps.products.models import Product
+
+# As text, an array of ids costs the driver a tenth of what it costs as a list.
+_OFFERS = """
+    SELECT _id, name, sku, price, currency FROM products_product
+    WHERE _id = ANY(%s::uuid[]) AND active AND deleted_at IS NULL
+"""
 
 
 class Offer(NamedTuple):
@@ -22,8 +31,14 @@ class Offer(NamedTuple):
 
 def offers(product_ids: Collection[UUID]) -> Mapping[UUID, Offer]:
     """Those of these products that are for sale, in one query."""
-    sold = Product.objects.filter(pk__in=product_ids, active=True, deleted_at=None)
-    rows = sold.values_list("id", "name", "sku", "price", "currency")
+    connection = connections[settings.CATALOGUE_DATABASE]
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(_OFFERS, [f"{{{','.join(map(str, product_ids))}}}"])
+            rows = cursor.fetchall()
+    else:
+        sold = Product.objects.filter(pk__in=product_ids, active=True, deleted_at=None)
+        rows = list(sold.values_list("id", "name", "sku", "price", "currency"))
     return {key: Offer(name, sku, quantize(price, currency), currency) for key, name, sku, price, currency in rows}
 
 

@@ -5,8 +5,6 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-import orjson
-
 from apps.common.money import quantize
 from apps.products.interface import PricedLine, Reservation, ReservationState, StockLine
 from apps.products.models import Reservation as ReservationRow
@@ -25,11 +23,6 @@ def pack(lines: Iterable[PricedLine]) -> list[dict[str, Any]]:
         }
         for line in lines
     ]
-
-
-def pack_text(lines: Iterable[PricedLine]) -> str:
-    """The lines as JSON."""
-    return orjson.dumps(pack(lines)).decode()
 
 
 def unpack(row: ReservationRow) -> list[PricedLine]:

@@ -22,7 +22,7 @@ from apps.products.models import Reservation
 from apps.products.services.holding import Wanted, hold
 from apps.products.services.levels import Shift
 from apps.products.services.prices import offers, price
-from apps.products.services.reserved import pack, pack_text, unpack
+from apps.products.services.reserved import pack, unpack
 from apps.products.services.shortage import out_of_stock, shift_all
 
 Answer = Sequence[PricedLine]
@@ -84,7 +84,8 @@ def _reserve_together(wishes: Sequence[Wish]) -> Sequence[Answer | Exception]:
         # Of two wishes of one order, the second is a repetition.
         batch = {wish.order_id: place for place, (wish, _) in reversed(waiting.items())}
         places = sorted(batch.values())
-        verdicts = hold([_to_wanted(*waiting[place]) for place in places])
+        chosen = (waiting[place] for place in places)
+        verdicts = hold([Wanted(wish.order_id, priced, wish.expires_at) for wish, priced in chosen])
         for place, verdict in zip(places, verdicts, strict=True):
             wish, priced = waiting[place]
             if verdict.is_held:
@@ -97,10 +98,6 @@ def _reserve_together(wishes: Sequence[Wish]) -> Sequence[Answer | Exception]:
                 continue
             del waiting[place]
     return [answers[place] for place in range(len(wishes))]
-
-
-def _to_wanted(wish: Wish, priced: Sequence[PricedLine]) -> Wanted:
-    return Wanted(wish.order_id, wish.lines, pack_text(priced), wish.expires_at)
 
 
 def _out_of_stock(lines: Sequence[PricedLine], available: Mapping[str, int]) -> OutOfStock:
