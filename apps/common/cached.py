@@ -57,9 +57,14 @@ class Cached:
         """Call it when a change has committed."""
         if not settings.SHARED_CACHE:
             return
-        keys = [self.key(identifier) for identifier in identifiers]
+        client: Any = cache.client  # type: ignore[attr-defined] # django-redis
+        keys = [client.make_key(self.key(identifier)) for identifier in identifiers]
+        mark, milliseconds = client.encode(_FORGOTTEN), int(_MARKED_SECONDS * 1000)
         for start in range(0, len(keys), _CHUNK):
-            cache.set_many(dict.fromkeys(keys[start : start + _CHUNK], _FORGOTTEN), _MARKED_SECONDS)
+            with suppress(*AWAY), get_redis_connection("default").pipeline(transaction=False) as pipeline:
+                for key in keys[start : start + _CHUNK]:
+                    pipeline.set(key, mark, px=milliseconds)
+                pipeline.execute()
 
 
 def read(keys: Iterable[str]) -> dict[str, Any]:

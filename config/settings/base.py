@@ -1,7 +1,6 @@
 """Settings shared by every profile. Everything that differs between installations is an environment variable:
 docs/configuration.md lists them. A profile beside this file says in a few lines what one process runs."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +144,8 @@ SHARED_CACHE = bool(REDIS_URL)
 WEB_WORKERS = env.integer("WEB_WORKERS", 2 if REDIS_URL else 1, low=1, high=64)
 if WEB_WORKERS > 1 and not REDIS_URL:
     raise ImproperlyConfigured("WEB_WORKERS above 1 needs REDIS_URL: web processes share sessions through Redis.")
-WEB_THREADS = env.integer("WEB_THREADS", 2 * (os.cpu_count() or 1) + 1, low=1, high=256)
+# Many more than processors: who places an order while others do shares one transaction with them.
+WEB_THREADS = env.integer("WEB_THREADS", 16, low=1, high=256)
 
 STATIC_URL = "/static/"
 # Found where the packages keep them: no collectstatic is needed, neither here nor in a container.
