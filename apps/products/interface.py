@@ -203,6 +203,7 @@ class Reservation:
     state: ReservationState
     lines: Sequence[StockLine]
     expires_at: datetime
+    returned: Sequence[StockLine] = ()
 
 
 class ProductNotFound(NotFound):
@@ -544,6 +545,15 @@ class ProductService(ABC):
     def release_reservation(self, *, order_id: UUID) -> None:
         """Give an order's stock back, once: units that are held are free again, units that were deducted return.
         An order without a reservation has nothing to give back.
+        """
+
+    @abstractmethod
+    def return_stock(self, *, order_id: UUID, return_id: UUID, lines: Sequence[StockLine]) -> None:
+        """Put some of what an order has deducted back, once for each `return_id`, and never more than was deducted. An
+        order whose payment has not been heard of yet is deducted first. Publishes `stock.changed`.
+
+        Raises:
+            ReservationNotFound: nothing was ever reserved for the order.
         """
 
     @abstractmethod

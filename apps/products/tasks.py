@@ -8,22 +8,29 @@ from django.core.mail import send_mail
 
 from apps.events.consumer import subscriber
 from apps.events.envelope import Event
-from apps.orders.events import PAID, REFUNDED, order_id_of
+from apps.orders.events import PAID, order_id_of
 from apps.products import popular
-from apps.products.interface import ProductNotFound
+from apps.products.interface import ProductNotFound, StockLine
 from apps.products.transfer import jobs
 from config import services
 
 
 @subscriber("products.settle_reservation", ordered=True)
 def settle_reservation(event: Event) -> None:
-    """Deduct the stock of an order that is paid; give back that of one that ended before its goods left."""
-    order_id = order_id_of(event.data)
-    goods_are_gone = event.type == PAID or (event.type == REFUNDED and not event.data["restock"])
-    if goods_are_gone:
-        services.products().commit_reservation(order_id=order_id)
-    else:
-        services.products().release_reservation(order_id=order_id)
+    """Deduct the stock of an order that is paid, put back what a refund returns, and give back that of an order that
+    ended unpaid.
+
+    An event of a paid order names all that has come back so far, so that one that was overtaken is not missed.
+    """
+    order_id, products = order_id_of(event.data), services.products()
+    returns = event.data.get("returns")
+    if event.type == PAID or returns == []:
+        products.commit_reservation(order_id=order_id)
+    elif returns is None:
+        products.release_reservation(order_id=order_id)
+    for each in returns or ():
+        lines = [StockLine(product_id=UUID(line["product_id"]), quantity=line["quantity"]) for line in each["lines"]]
+        products.return_stock(order_id=order_id, return_id=UUID(each["return_id"]), lines=lines)
 
 
 @subscriber("products.mail_staff", transactional=False)

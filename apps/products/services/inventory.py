@@ -34,7 +34,7 @@ from apps.products.models import MAX_STOCK, Product, StockMovement
 from apps.products.models import Reservation as ReservationRow
 from apps.products.models import StockLevel as LevelRow
 from apps.products.services.levels import Shift, Shifted, levels_of, shift_levels
-from apps.products.services.reserved import pack, to_reservation, unpack
+from apps.products.services.reserved import pack, to_reservation, units_out, unpack
 
 _SWEEP = 500
 
@@ -142,6 +142,16 @@ class Inventory:
             row = ReservationRow.objects.select_for_update().filter(pk=order_id).first()
             if row is not None:
                 _release(row)
+
+    def return_stock(self, *, order_id: UUID, return_id: UUID, lines: Sequence[StockLine]) -> None:
+        with atomic("products"):
+            row = _lock(order_id)
+            if row.state == ReservationState.ACTIVE:
+                # Its payment has not been heard of yet, and must not deduct afterwards what came back before.
+                self.commit_reservation(order_id=order_id)
+                row.refresh_from_db()
+            if row.state == ReservationState.COMMITTED and str(return_id) not in {each["id"] for each in row.returns}:
+                _take_back(row, return_id, {line.product_id: line.quantity for line in lines})
 
     def release_expired_reservations(self) -> int:
         now = timezone.now()
@@ -270,11 +280,20 @@ def _book(
     *,
     reason: str,
     order_id: UUID | None = None,
+    return_id: UUID | None = None,
     actor_id: UUID | None = None,
 ) -> None:
     """Write the ledger lines of a change of what is on hand, and tell of it."""
     StockMovement.objects.bulk_create(
-        StockMovement(product_id=key, delta=delta, kind=kind, reason=reason, order_id=order_id, actor_id=actor_id)
+        StockMovement(
+            product_id=key,
+            delta=delta,
+            kind=kind,
+            reason=reason,
+            order_id=order_id,
+            return_id=return_id,
+            actor_id=actor_id,
+        )
         for key, delta in deltas.items()
     )
     facts = []
@@ -339,14 +358,23 @@ def _release(row: ReservationRow) -> None:
     """Give back what a locked reservation holds, or has deducted; nothing if it was given back before."""
     if row.state == ReservationState.RELEASED:
         return
-    held = row.state == ReservationState.ACTIVE
+    if row.state == ReservationState.ACTIVE:
+        _shift_all({line.product_id: Shift(reserved=-line.quantity) for line in unpack(row)})
+    else:
+        _take_back(row, row.order_id, units_out(row))
     _set_state(row, ReservationState.RELEASED)
-    units = {line.product_id: line.quantity for line in unpack(row)}
-    if held:
-        _shift_all({product_id: Shift(reserved=-quantity) for product_id, quantity in units.items()})
-        return
-    shifted = _shift_all({product_id: Shift(on_hand=quantity) for product_id, quantity in units.items()})
-    _book(shifted, units, MovementKind.RETURN, reason="order given back", order_id=row.order_id)
+
+
+def _take_back(row: ReservationRow, return_id: UUID, wanted: Mapping[UUID, int]) -> None:
+    """Put units of a locked reservation back, of those that were deducted and have not come back yet."""
+    out = units_out(row)
+    units = {key: min(quantity, out[key]) for key, quantity in wanted.items() if key in out}
+    lines = [{"product_id": str(key), "quantity": quantity} for key, quantity in units.items()]
+    row.returns = [*row.returns, {"id": str(return_id), "lines": lines}]
+    row.save(update_fields=["returns"])
+    shifted = _shift_all({key: Shift(on_hand=quantity) for key, quantity in units.items()})
+    reason = "order given back" if return_id == row.order_id else "refunded"
+    _book(shifted, units, MovementKind.RETURN, reason=reason, order_id=row.order_id, return_id=return_id)
 
 
 def _set_state(row: ReservationRow, state: ReservationState) -> None:

@@ -1,5 +1,6 @@
 """The lines of a reservation, as its row keeps them."""
 
+from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
@@ -40,11 +41,27 @@ def unpack(row: ReservationRow) -> list[PricedLine]:
     ]
 
 
+def returned_units(row: ReservationRow) -> Counter[UUID]:
+    """What has come back of what was deducted, by product."""
+    units: Counter[UUID] = Counter()
+    for each in row.returns:
+        units.update({UUID(line["product_id"]): line["quantity"] for line in each["lines"]})
+    return units
+
+
+def units_out(row: ReservationRow) -> dict[UUID, int]:
+    """What was deducted and has not come back, by product."""
+    returned = returned_units(row)
+    units = {line.product_id: line.quantity - returned[line.product_id] for line in unpack(row)}
+    return {product_id: quantity for product_id, quantity in units.items() if quantity}
+
+
 def to_reservation(row: ReservationRow) -> Reservation:
     """The reservation as others see it."""
     return Reservation(
         order_id=row.order_id,
         state=ReservationState(row.state),
         lines=[StockLine(product_id=UUID(line["product_id"]), quantity=line["quantity"]) for line in row.lines],
+        returned=[StockLine(product_id=key, quantity=units) for key, units in returned_units(row).items()],
         expires_at=row.expires_at,
     )
