@@ -1,5 +1,6 @@
 """Environment variables, read once and checked: a bad value is one sentence that names the variable."""
 
+import base64
 import os
 import re
 from collections.abc import Collection
@@ -37,6 +38,14 @@ _WITHOUT_HOST = frozenset(
 def text(name: str, default: str = "") -> str:
     """The variable's text, taken literally (`$` included); an empty variable counts as unset."""
     return os.environ.get(name, "").strip() or default
+
+
+def needed(name: str, why: str) -> str:
+    """A text that must be there."""
+    value = text(name)
+    if not value:
+        raise ImproperlyConfigured(f"{name} must be set {why}.")
+    return value
 
 
 def words(name: str, default: str = "") -> list[str]:
@@ -150,6 +159,20 @@ def _sqlite(name: str, value: str) -> dict[str, Any]:
     if urlsplit(value).netloc or path in {"", ":memory:"} or path.endswith("/"):
         raise ImproperlyConfigured(f"{name} must name a file that processes can share: sqlite:////path/to/file.")
     return {"ENGINE": "django.db.backends.sqlite3", "NAME": os.path.normpath(Path(path).absolute())}
+
+
+def signing_secret(name: str) -> str:
+    """A secret with which messages are signed (Standard Webhooks): `whsec_` and 24 to 64 bytes in Base64."""
+    value = text(name)
+    if not value:
+        return ""
+    try:
+        length = len(base64.b64decode(value.removeprefix("whsec_"), validate=True))
+    except ValueError:
+        length = 0
+    if not value.startswith("whsec_") or not 24 <= length <= 64:  # noqa: PLR2004 - the scheme's own bounds
+        raise ImproperlyConfigured(f"{name} must be whsec_ followed by 24 to 64 random bytes in Base64.")
+    return value
 
 
 def mongodb(name: str) -> dict[str, Any] | None:

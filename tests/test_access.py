@@ -97,6 +97,8 @@ POST    orders/{pending}/cancel               401    200    404      404     200
 POST    orders/{paid}/ship                    401    403    403      403     200    200
 POST    orders/{shipped}/deliver              401    403    403      403     200    200
 POST    orders/{paid}/refund                  401    403    403      403     200    200
+GET     orders/{paid}/refunds                 401    200    404      404     200    200
+POST    payments/webhooks/{provider}          400    400    -        400     400    400
 """
 # The smallest that there is: one pixel.
 PICTURE = base64.b64decode(
@@ -145,6 +147,7 @@ def things(owner: LoggedIn) -> Mapping[str, Callable[[], object]]:
         "category": lambda: services.products().create_category(name="Lamps").id,
         "pending": lambda: order().id,
         "paid": lambda: factories.pay(order()).id,
+        "provider": lambda: "sandbox",
         "shipped": lambda: factories.ship(factories.pay(order())).id,
     }
 

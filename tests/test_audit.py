@@ -19,9 +19,10 @@ from apps.common.databases import alias_of
 from apps.common.ids import new_id
 from apps.events.models import FailedDelivery, InboxEntry, OutboxEvent
 from apps.orders.interface import SYSTEM, PaymentUnknown
-from apps.orders.models import Order, OrderItem, OrderTransition, Payment, SandboxCharge
+from apps.orders.models import Order, OrderItem, OrderTransition, Payment, Refund, SandboxCharge, SandboxRefund
 from apps.orders.tests.factories import make_product, pay, place, ship
 from apps.products.interface import ProductChange
+from apps.products.interface import StockLine as ProductLine
 from apps.products.models import Category, Product, Reservation, StockLevel, StockMovement
 from apps.users.interface import Client, Profile
 from apps.users.models import User
@@ -61,6 +62,10 @@ def _shop(customer: UUID) -> None:
     services.orders().cancel_order(order_id=place(customer, (lamp, 2)).id, actor=SYSTEM)
     pay(place(customer, (lamp, 3)))
     ship(pay(place(customer, (lamp, 4))))
+    part = pay(place(customer, (lamp, 2)))
+    one = [ProductLine(product_id=lamp.id, quantity=1)]
+    services.orders().refund_order(order_id=part.id, actor=SYSTEM, lines=one, restock=True)
+    ship(part)
     sent = ship(pay(place(customer, (lamp, 6))))
     services.orders().refund_order(order_id=sent.id, actor=SYSTEM)
     services.orders().refund_order(order_id=pay(place(customer, (lamp, 5))).id, actor=SYSTEM)
@@ -75,9 +80,9 @@ def _reserve_other_quantities() -> None:
 
 def _keep_what_should_have_come_back() -> None:
     """The refunded order that never left stays deducted."""
-    returned = StockMovement.objects.get(kind="return")
+    returned = StockMovement.objects.get(kind="return", delta=5)
     assert returned.order_id is not None
-    Reservation.objects.filter(order_id=returned.order_id).update(state="committed")
+    Reservation.objects.filter(order_id=returned.order_id).update(returns=[])
     StockLevel.objects.update(on_hand=F("on_hand") - returned.delta)
     returned.delete()
 
@@ -125,7 +130,10 @@ CORRUPTIONS: list[tuple[set[str], Callable[[], object]]] = [
         lambda: Payment.objects.filter(order__status="paid").update(status="failed"),
     ),
     (
-        {"no money is kept for an order that is not paid or has ended"},
+        {
+            "no money is kept for an order that is not paid or has ended",
+            "what a payment has promised back is what its refunds say",
+        },
         lambda: Payment.objects.filter(order__status="refunded").update(status="failed"),
     ),
     (
@@ -154,7 +162,7 @@ CORRUPTIONS: list[tuple[set[str], Callable[[], object]]] = [
         },
         lambda: Order.objects.filter(**PAID).update(status="expired", sequence=F("sequence") + 1),
     ),
-    ({"the sandbox's books agree with the payments"}, lambda: SandboxCharge.objects.update(refunded=True)),
+    ({"the sandbox's books agree with the payments"}, lambda: SandboxCharge.objects.update(refunded_amount=0)),
     (
         {"the sandbox's books agree with the payments"},
         lambda: SandboxCharge.objects.create(
@@ -164,6 +172,42 @@ CORRUPTIONS: list[tuple[set[str], Callable[[], object]]] = [
     (
         {"the sandbox's books agree with the payments"},
         lambda: SandboxCharge.objects.filter(transaction_id=Payment.objects.values("transaction_id")[:1]).delete(),
+    ),
+    ({"the sandbox's books agree with the payments"}, lambda: SandboxCharge.objects.update(state="authorised")),
+    ({"the sandbox's books agree with the payments"}, lambda: SandboxRefund.objects.update(amount=1)),
+    ({"the sandbox's books agree with the payments"}, lambda: SandboxRefund.objects.all().delete()),
+    (
+        {"the sandbox's books agree with the payments"},
+        lambda: SandboxRefund.objects.create(
+            idempotency_key=str(new_id()),
+            charge=SandboxCharge.objects.filter(refunded_amount=0)[0],
+            amount=1,
+            transaction_id="stray",
+        ),
+    ),
+    (
+        {"what a payment has promised back is what its refunds say", "the sandbox's books agree with the payments"},
+        lambda: Payment.objects.filter(order__status="paid").update(refunded_amount=1),
+    ),
+    (
+        {"what a payment has promised back is what its refunds say", "the sandbox's books agree with the payments"},
+        lambda: Refund.objects.update(amount=1),
+    ),
+    (
+        {
+            "what a payment has promised back is what its refunds say",
+            "the sandbox's books agree with the payments",
+            "the stock of every order is where its status says",
+        },
+        lambda: Refund.objects.update(status="failed"),
+    ),
+    (
+        {"the stock of every order is where its status says"},
+        lambda: Refund.objects.filter(restock=True).update(restock=False),
+    ),
+    (
+        {"the stock of every order is where its status says"},
+        lambda: Refund.objects.filter(restock=False).update(restock=True),
     ),
     (
         {"the stock of every order is where its status says", "reserved equals the sum of active reservations"},

@@ -4,7 +4,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from decimal import Decimal
+from typing import Any, TypeVar
 from uuid import UUID
 
 import pytest
@@ -14,7 +15,7 @@ from apps.common.databases import atomic
 from apps.common.errors import DomainError
 from apps.common.ids import new_id
 from apps.orders.interface import SYSTEM, Actor, NewOrder, OrderChange, OrderStatus
-from apps.orders.models import Order, Payment, SandboxCharge
+from apps.orders.models import Order, Payment, Refund, SandboxCharge, SandboxRefund
 from apps.orders.tests.factories import make_product, pay, place
 from apps.products.interface import Product, StockLine
 from config import services
@@ -73,9 +74,29 @@ def test_eight_writers_never_find_the_database_locked() -> None:
     audit()
 
 
-def test_one_order_is_charged_once() -> None:
+@pytest.mark.parametrize("token", ["tok_visa", "tok_timeout", "tok_3ds"])
+def test_one_order_is_charged_once(token: str) -> None:
     order = place(USER, (make_product(), 1))
-    outcome = at_once(8, 20, lambda _: pay(order))
+
+    def attempt(number: int) -> object:
+        if number % 10 == 0:
+            return services.orders().settle_open_orders()
+        return pay(order, token if number % 2 else "tok_visa")
+
+    outcome = at_once(10, 50, attempt)
+    assert set(outcome) <= {"ok", "order_busy", "invalid_transition", "payment_outcome_unknown", "payment_declined"}
+    # Whatever was left unknown or unconfirmed is found out.
+    services.orders().settle_open_orders()
+    captured = SandboxCharge.objects.filter(state="captured")
+    assert (captured.count(), Payment.objects.filter(status="succeeded").count()) == (1, 1)
+    assert set(SandboxCharge.objects.values_list("state", flat=True)) <= {"captured", "voided"}
+    deliver_events()
+    audit()
+
+
+def test_fifty_payments_at_once_make_one_charge() -> None:
+    order = place(USER, (make_product(), 1))
+    outcome = at_once(10, 50, lambda _: pay(order))
     assert outcome["ok"] == 1
     assert set(outcome) <= {"ok", "order_busy", "invalid_transition"}
     assert (SandboxCharge.objects.count(), Payment.objects.filter(status="succeeded").count()) == (1, 1)
@@ -125,6 +146,61 @@ def test_a_paid_order_is_paid_back_once() -> None:
     assert at_once(8, 20, end)["ok"] == 1
     deliver_events()
     assert level(lamp) == (10, 0)
+    audit()
+
+
+def test_refunds_at_once_never_pay_back_more_than_was_paid() -> None:
+    lamp = make_product(stock=20, price="7.00")
+    order = pay(place(USER, (lamp, 10)))
+    deliver_events()
+    line = [StockLine(product_id=lamp.id, quantity=2)]
+    wishes: list[dict[str, Any]] = [{"amount": Decimal("9.00")}, {"lines": line}, {"amount": Decimal("30.50")}, {}]
+
+    def give_back(number: int) -> object:
+        wish = wishes[number % 4] if number < 19 else {}
+        return services.orders().refund_order(order_id=order.id, actor=SYSTEM, refund_id=new_id(), **wish)
+
+    outcome = at_once(10, 20, give_back)
+    assert outcome["ok"] >= 1
+    assert set(outcome) <= {"ok", "order_busy", "invalid_transition", "refund_too_large"}
+    booked = sum(SandboxRefund.objects.values_list("amount", flat=True))
+    payment, charge = Payment.objects.get(), SandboxCharge.objects.get()
+    assert booked == payment.refunded_amount == charge.refunded_amount <= payment.amount
+    assert Refund.objects.filter(status="succeeded").count() == outcome["ok"] == SandboxRefund.objects.count()
+    deliver_events()
+    audit()
+
+
+def test_one_refund_that_is_asked_for_often_pays_back_once() -> None:
+    order, refund_id = pay(place(USER, (make_product(price="7.00"), 2))), new_id()
+
+    def give_back(_: int) -> object:
+        amount = Decimal("5.00")
+        return services.orders().refund_order(order_id=order.id, actor=SYSTEM, refund_id=refund_id, amount=amount)
+
+    outcome = at_once(8, 20, give_back)
+    assert outcome["ok"] >= 1
+    assert set(outcome) <= {"ok", "order_busy"}
+    assert (SandboxRefund.objects.count(), int(Payment.objects.get().refunded_amount)) == (1, 5)
+    audit()
+
+
+def test_paying_back_and_shipping_at_once_leave_the_goods_in_one_place() -> None:
+    lamp = make_product(stock=100)
+    orders = [pay(place(USER, (lamp, 2))) for _ in range(10)]
+
+    def act(number: int) -> object:
+        order = orders[number // 2]
+        if number % 2:
+            return services.orders().ship_order(order_id=order.id, actor=SYSTEM)
+        line = [StockLine(product_id=lamp.id, quantity=1)]
+        return services.orders().refund_order(order_id=order.id, actor=SYSTEM, lines=line)
+
+    outcome = at_once(8, 20, act)
+    assert set(outcome) <= {"ok", "order_busy"}
+    deliver_events()
+    restocked = Refund.objects.filter(status="succeeded", restock=True).count()
+    assert level(lamp) == (80 + restocked, 0)
     audit()
 
 

@@ -19,7 +19,7 @@ from tests.flow import statements
 
 pytestmark = pytest.mark.django_db
 
-PAGES = ["order", "payment", "sandboxcharge", "ordersevent", "ordersfaileddelivery"]
+PAGES = ["order", "payment", "refund", "sandboxcharge", "ordersevent", "ordersfaileddelivery"]
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_actions_call_the_service_and_show_what_it_refuses(staff: Callable[[Role
     act(client, "cancel", pending)
     statuses = dict(Order.objects.values_list("id", "status"))
     assert statuses == {paid.id: "refunded", pending.id: "cancelled"}
-    assert SandboxCharge.objects.get().refunded
+    assert SandboxCharge.objects.get().refunded_amount == paid.total
     timeline = services.orders().get_timeline(order_id=paid.id, actor=SYSTEM)
     assert [entry.action for entry in timeline] == ["place", "pay", "ship", "deliver", "refund"]
     assert {str(entry.actor_id) for entry in timeline[2:]} == {client.session["_auth_user_id"]}

@@ -16,7 +16,7 @@ from pytest_django import Settings
 from apps.common.ids import derived_id
 from apps.orders import seed as orders_seed
 from apps.orders.interface import OrderStatus, PaymentStatus
-from apps.orders.models import Order, OrderItem, OrderTransition, Payment, SandboxCharge
+from apps.orders.models import Order, OrderItem, OrderTransition, Payment, Refund, SandboxCharge, SandboxRefund
 from apps.products.interface import MovementKind, ReservationState
 from apps.products.models import Category, Product, Reservation, StockLevel, StockMovement
 from apps.products.search.hits import Hits
@@ -37,7 +37,9 @@ TABLES = (
     OrderItem,
     OrderTransition,
     Payment,
+    Refund,
     SandboxCharge,
+    SandboxRefund,
 )
 
 
@@ -140,7 +142,7 @@ def test_every_order_has_the_stock_and_the_payment_of_its_state() -> None:
         for payment in paid:
             charge = SandboxCharge.objects.get(pk=str(payment.id))
             assert (charge.amount, charge.transaction_id) == (order.total, payment.transaction_id)
-            assert charge.refunded == (payment.status == PaymentStatus.REFUNDED) == (order.status in ENDED)
+            assert bool(charge.refunded_amount) == (payment.status == PaymentStatus.REFUNDED) == (order.status in ENDED)
 
 
 ENDED = (OrderStatus.CANCELLED, OrderStatus.REFUNDED)

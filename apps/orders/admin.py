@@ -17,8 +17,10 @@ from apps.orders.models import (
     OrdersFailedDelivery,
     OrderTransition,
     Payment,
+    Refund,
     SandboxCharge,
 )
+from apps.orders.refunds_admin import RefundableAdmin
 from config import services
 
 
@@ -40,12 +42,25 @@ class TransitionInline(ReadOnlyInline):
 
 class PaymentInline(ReadOnlyInline):
     model = Payment
-    fields = readonly_fields = ("created_at", "method", "amount_", "status", "transaction_id", "failure_detail")
+    fields = readonly_fields = (
+        *("created_at", "method", "amount_", "refunded_amount_", "status"),
+        *("transaction_id", "failure_code", "failure_detail"),
+    )
+    amount_ = staticmethod(amount_column("amount"))
+    refunded_amount_ = staticmethod(amount_column("refunded_amount"))
+
+
+class RefundInline(ReadOnlyInline):
+    model = Refund
+    fields = readonly_fields = (
+        *("created_at", "amount_", "status", "lines", "restock"),
+        *("reason", "transaction_id", "failure_detail"),
+    )
     amount_ = staticmethod(amount_column("amount"))
 
 
 @admin.register(Order)
-class OrderAdmin(ReadOnlyAdmin[Order]):
+class OrderAdmin(RefundableAdmin):
     list_display = ["number", "status", "total_", "recipient", "created_at"]
     list_filter = ["status", "currency"]
     search_fields = ["=number", "=user_id"]
@@ -56,7 +71,7 @@ class OrderAdmin(ReadOnlyAdmin[Order]):
     subtotal_ = staticmethod(amount_column("subtotal"))
     shipping_cost_ = staticmethod(amount_column("shipping_cost"))
     total_ = staticmethod(amount_column("total"))
-    inlines = [ItemInline, TransitionInline, PaymentInline]
+    inlines = [ItemInline, TransitionInline, PaymentInline, RefundInline]
     actions = ["ship", "deliver", "cancel", "refund"]
 
     @admin.display(description="ship to")
@@ -80,7 +95,7 @@ class OrderAdmin(ReadOnlyAdmin[Order]):
     def cancel(self, request: HttpRequest, orders: QuerySet[Order]) -> None:
         self._carry_out(request, orders, "cancel_order", "cancelled")
 
-    @admin.action(description="Refund the selected orders", permissions=["view"])
+    @admin.action(description="Refund all that is left of the selected orders", permissions=["view"])
     def refund(self, request: HttpRequest, orders: QuerySet[Order]) -> None:
         self._carry_out(request, orders, "refund_order", "refunded")
 
@@ -100,21 +115,35 @@ class OrderAdmin(ReadOnlyAdmin[Order]):
 
 @admin.register(Payment)
 class PaymentAdmin(ReadOnlyAdmin[Payment]):
-    list_display = ["created_at", "order", "amount_", "method", "status"]
+    list_display = ["created_at", "order", "amount_", "refunded_amount_", "method", "status", "failure_code"]
+    exclude = ["amount", "refunded_amount", "currency"]
+    readonly_fields = ["amount_", "refunded_amount_"]
+    amount_ = staticmethod(amount_column("amount"))
+    refunded_amount_ = staticmethod(amount_column("refunded_amount"))
+    inlines = [RefundInline]
+    list_filter = ["status", "provider", "method"]
+    list_select_related = ["order"]
+    search_fields = ["=order__number", "=transaction_id"]
+
+
+@admin.register(Refund)
+class RefundAdmin(ReadOnlyAdmin[Refund]):
+    list_display = ["created_at", "order", "amount_", "status", "restock", "reason", "failure_code"]
     exclude = ["amount", "currency"]
     readonly_fields = ["amount_"]
     amount_ = staticmethod(amount_column("amount"))
-    list_filter = ["status", "provider", "method"]
+    list_filter = ["status", "restock"]
     list_select_related = ["order"]
     search_fields = ["=order__number", "=transaction_id"]
 
 
 @admin.register(SandboxCharge)
 class SandboxChargeAdmin(ReadOnlyAdmin[SandboxCharge]):
-    list_display = ["created_at", "transaction_id", "amount_", "refunded"]
-    exclude = ["amount", "currency"]
-    readonly_fields = ["amount_"]
+    list_display = ["created_at", "transaction_id", "amount_", "refunded_amount_", "state"]
+    exclude = ["amount", "refunded_amount", "currency"]
+    readonly_fields = ["amount_", "refunded_amount_"]
     amount_ = staticmethod(amount_column("amount"))
+    refunded_amount_ = staticmethod(amount_column("refunded_amount"))
 
 
 @admin.register(OrdersEvent)

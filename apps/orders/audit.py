@@ -4,12 +4,14 @@ The shop runs meanwhile: what is under way is not a violation. An effect that is
 the products service has not handled yet; what is open must be younger than `_GRACE`.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
+from decimal import Decimal
 from typing import TypeVar
 from uuid import UUID
 
-from django.db.models import Count, F, Model, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models import Count, F, Model, OuterRef, Q, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -17,8 +19,21 @@ from apps.common.audit import Rule
 from apps.common.databases import alias_of
 from apps.events.models import InboxEntry, OutboxEvent
 from apps.orders import events
-from apps.orders.interface import OrderStatus, PaymentStatus
-from apps.orders.models import OPEN_PAYMENTS, Order, OrderItem, OrderTransition, Payment, SandboxCharge
+from apps.orders.interface import OrderStatus, PaymentStatus, RefundStatus
+from apps.orders.models import (
+    ABANDONED,
+    NEVER_ARRIVED,
+    OPEN_PAYMENTS,
+    OPEN_REFUNDS,
+    UNSETTLED_PAYMENTS,
+    Order,
+    OrderItem,
+    OrderTransition,
+    Payment,
+    Refund,
+    SandboxCharge,
+    SandboxRefund,
+)
 from apps.orders.states import Action
 from apps.products.interface import Reservation, ReservationState
 from config import services
@@ -27,9 +42,11 @@ _GRACE = timedelta(minutes=10)
 _PAGE = 1000
 _HAS_BEEN_PAID = (OrderStatus.PAID, OrderStatus.SHIPPED, OrderStatus.DELIVERED)
 _Row = TypeVar("_Row", bound=Model)
-_CHARGED = (PaymentStatus.SUCCEEDED, PaymentStatus.REFUNDING, PaymentStatus.REFUNDED)
+_KEPT = (PaymentStatus.SUCCEEDED, PaymentStatus.PARTIALLY_REFUNDED)
+_CHARGED = (*_KEPT, PaymentStatus.REFUNDED)
+_ENDED_PAID = (OrderStatus.CANCELLED, OrderStatus.REFUNDED)
 _STOCK_CONSUMER = "products.settle_reservation"
-_STOCK_EVENTS = (events.PAID, events.CANCELLED, events.EXPIRED, events.REFUNDED)
+_STOCK_EVENTS = (events.PAID, events.CANCELLED, events.EXPIRED, events.REFUNDED, events.REFUND_COMPLETED)
 
 
 def _totals() -> Iterator[str]:
@@ -66,7 +83,7 @@ def _overdue() -> Iterator[str]:
 
 
 def _paid_orders() -> Iterator[str]:
-    paid = Payment.objects.filter(status__in=(PaymentStatus.SUCCEEDED, PaymentStatus.REFUNDING))
+    paid = Payment.objects.filter(status__in=_KEPT)
     rows = Order.objects.filter(status__in=_HAS_BEEN_PAID).exclude(
         pk__in=paid.filter(amount=F("order__total"), currency=F("order__currency")).values("order_id")
     )
@@ -75,22 +92,43 @@ def _paid_orders() -> Iterator[str]:
 
 
 def _unpaid_orders() -> Iterator[str]:
-    unpaid = Q(order__status__in=(OrderStatus.PENDING, OrderStatus.EXPIRED), status=PaymentStatus.SUCCEEDED)
-    ended = Q(order__status__in=(OrderStatus.CANCELLED, OrderStatus.REFUNDED)) & ~Q(
-        status__in=(PaymentStatus.REFUNDED, PaymentStatus.FAILED)
-    )
+    unpaid = Q(order__status__in=(OrderStatus.PENDING, OrderStatus.EXPIRED), status__in=_KEPT)
+    ended = Q(order__status__in=_ENDED_PAID) & ~Q(status__in=(PaymentStatus.REFUNDED, PaymentStatus.FAILED))
     for payment in Payment.objects.filter(unpaid | ended).select_related("order").iterator():
         yield f"order {payment.order.number} is {payment.order.status}, but payment {payment.id} is {payment.status}"
-    was_paid = Order.objects.filter(
-        status__in=(OrderStatus.CANCELLED, OrderStatus.REFUNDED), transitions__action=Action.PAY
-    )
+    was_paid = Order.objects.filter(status__in=_ENDED_PAID, transitions__action=Action.PAY)
     for row in was_paid.exclude(payments__status=PaymentStatus.REFUNDED).iterator():
         yield f"order {row.number} was paid and is {row.status}, but no payment of it was refunded"
 
 
+def _refunds() -> Iterator[str]:
+    """What each payment has promised back, against its refunds and its status."""
+    alive = Refund.objects.filter(payment=OuterRef("pk")).exclude(status=RefundStatus.FAILED)
+    done = Refund.objects.filter(payment=OuterRef("pk"), status=RefundStatus.SUCCEEDED)
+    payments = Payment.objects.annotate(promised=_sum_of(alive), paid_back=_sum_of(done))
+    agrees = (
+        Q(status=PaymentStatus.REFUNDED, paid_back=F("amount"))
+        | Q(status=PaymentStatus.PARTIALLY_REFUNDED, paid_back__gt=0, paid_back__lt=F("amount"))
+        | Q(~Q(status__in=(PaymentStatus.REFUNDED, PaymentStatus.PARTIALLY_REFUNDED)), paid_back=0)
+    )
+    for payment in payments.filter(~Q(promised=F("refunded_amount")) | ~agrees).iterator():
+        yield (
+            f"payment {payment.id} of {payment.amount} is {payment.status} and has promised {payment.refunded_amount}, "
+            f"but its refunds come to {payment.promised}, of which {payment.paid_back} went through"
+        )
+
+
+def _sum_of(refunds: QuerySet[Refund]) -> Coalesce:
+    total = refunds.order_by().values("payment").annotate(total=Sum("amount")).values("total")
+    return Coalesce(Subquery(total), Value(Decimal(0)), output_field=Payment._meta.get_field("amount"))
+
+
 def _open_payments() -> Iterator[str]:
-    for payment in Payment.objects.filter(status__in=OPEN_PAYMENTS, updated_at__lt=timezone.now() - _GRACE).iterator():
+    late = Q(updated_at__lt=timezone.now() - _GRACE)
+    for payment in Payment.objects.filter(late, status__in=OPEN_PAYMENTS).iterator():
         yield f"payment {payment.id} has been {payment.status} since {payment.updated_at}"
+    for refund in Refund.objects.filter(late, status__in=OPEN_REFUNDS).iterator():
+        yield f"refund {refund.id} has been {refund.status} since {refund.updated_at}"
 
 
 def _open_changes() -> Iterator[str]:
@@ -101,32 +139,76 @@ def _open_changes() -> Iterator[str]:
 def _provider() -> Iterator[str]:
     """The sandbox's own books against ours, both ways."""
     for charges in _pages(SandboxCharge.objects.all()):
+        open_refunds = Refund.objects.filter(payment__in=[charge.pk for charge in charges], status__in=OPEN_REFUNDS)
+        refunding = set(open_refunds.values_list("payment_id", flat=True))
         payments = {str(row.id): row for row in Payment.objects.filter(pk__in=[charge.pk for charge in charges])}
         for charge in charges:
-            fault = _compare_books(charge, payments.get(charge.pk))
+            payment = payments.get(charge.pk)
+            fault = _compare_books(charge, payment)
+            if payment and payment.status in _CHARGED and payment.id not in refunding and not fault:
+                fault = _compare_refunded(charge, payment)
             if fault:
                 yield f"charge {charge.transaction_id} {fault}"
-    known = SandboxCharge.objects.values("transaction_id")
-    ours = Payment.objects.filter(provider="sandbox", status__in=_CHARGED).exclude(transaction_id__in=known)
+    captured = SandboxCharge.objects.filter(state=SandboxCharge.State.CAPTURED).values("transaction_id")
+    ours = Payment.objects.filter(provider="sandbox", status__in=_CHARGED).exclude(transaction_id__in=captured)
     for payment in ours.iterator():
-        yield f"payment {payment.id} is {payment.status}, but the provider knows no charge {payment.transaction_id!r}"
+        yield f"payment {payment.id} is {payment.status}, but the provider has not captured {payment.transaction_id!r}"
+    yield from _provider_refunds()
+
+
+def _provider_refunds() -> Iterator[str]:
+    for booked in _pages(SandboxRefund.objects.select_related("charge")):
+        ours = {str(row.id): row for row in Refund.objects.filter(pk__in=_uuids(each.pk for each in booked))}
+        failed = Payment.objects.filter(pk__in=[each.charge_id for each in booked], status=PaymentStatus.FAILED)
+        given_up = {str(key) for key in failed.values_list("pk", flat=True)}
+        for each in booked:
+            refund = ours.get(each.pk)
+            # What was captured for a payment that had been given up went back without a refund of ours.
+            fits = each.charge_id in given_up if refund is None else _agree(each, refund)
+            if not fits:
+                yield f"refund {each.transaction_id} of {each.amount} does not agree with ours"
+    known = SandboxRefund.objects.values("transaction_id")
+    succeeded = Refund.objects.filter(payment__provider="sandbox", status=RefundStatus.SUCCEEDED)
+    for refund in succeeded.exclude(transaction_id__in=known).iterator():
+        yield f"refund {refund.id} succeeded, but the provider knows no {refund.transaction_id!r}"
+
+
+def _agree(booked: SandboxRefund, refund: Refund) -> bool:
+    """Whether a refund is the same in both books. One that is open is being settled."""
+    is_same = (booked.charge_id, booked.amount, booked.charge.currency) == (
+        *(str(refund.payment_id), refund.amount),
+        refund.currency,
+    )
+    is_known = refund.status == RefundStatus.SUCCEEDED and refund.transaction_id == booked.transaction_id
+    return is_same and (is_known or refund.status in OPEN_REFUNDS)
+
+
+def _uuids(keys: Iterable[str]) -> list[UUID]:
+    """Those keys that can be the id of a refund."""
+    return [UUID(key) for key in keys if len(key) == len(str(UUID(int=0)))]
 
 
 def _compare_books(charge: SandboxCharge, payment: Payment | None) -> str | None:
-    """What is wrong between a charge and its payment, if anything. One that is open is being settled."""
+    """What is wrong between a charge and its payment, if anything. One that is being settled may differ."""
     if payment is None:
         return "belongs to no payment"
-    if payment.status in OPEN_PAYMENTS:
+    if payment.status in UNSETTLED_PAYMENTS:
         return None
-    if charge.refunded == (payment.status == PaymentStatus.SUCCEEDED):
-        return f"has refunded={charge.refunded}, but payment {payment.id} is {payment.status}"
     if (charge.amount, charge.currency) != (payment.amount, payment.currency):
-        return (
-            f"took {charge.amount} {charge.currency}, but payment {payment.id} is {payment.amount} {payment.currency}"
-        )
-    if payment.status != PaymentStatus.FAILED and charge.transaction_id != payment.transaction_id:
+        return f"is {charge.amount} {charge.currency}, but payment {payment.id} {payment.amount} {payment.currency}"
+    if payment.status == PaymentStatus.FAILED:
+        kept = charge.amount - charge.refunded_amount if charge.state == SandboxCharge.State.CAPTURED else 0
+        is_watched = payment.failure_code in (NEVER_ARRIVED, ABANDONED)
+        return None if not kept or is_watched else f"keeps {kept}, but payment {payment.id} failed"
+    if charge.transaction_id != payment.transaction_id:
         return f"is {payment.transaction_id!r} in payment {payment.id}"
     return None
+
+
+def _compare_refunded(charge: SandboxCharge, payment: Payment) -> str | None:
+    if charge.refunded_amount == payment.refunded_amount:
+        return None
+    return f"has paid back {charge.refunded_amount}, but payment {payment.id} {payment.refunded_amount}"
 
 
 def _reservations() -> Iterator[str]:
@@ -134,10 +216,10 @@ def _reservations() -> Iterator[str]:
     for rows in _pages(Order.objects.prefetch_related("items")):
         reservations = {found.order_id: found for found in _held(row.id for row in rows)}
         waiting = _effects_to_come([row.id for row in rows])
-        left = OrderTransition.objects.filter(order__in=rows, action=Action.SHIP)
-        shipped = set(left.values_list("order_id", flat=True))
+        paid = set(OrderTransition.objects.filter(order__in=rows, action=Action.PAY).values_list("order_id", flat=True))
+        returned = _restocked(rows)
         for row in rows:
-            fault = _compare(row, reservations.get(row.id), shipped)
+            fault = _compare(row, reservations.get(row.id), returned[row.id], was_paid=row.id in paid)
             if fault and row.id not in waiting:
                 yield f"order {row.number} is {row.status}, but {fault}"
 
@@ -153,29 +235,32 @@ def _orphans() -> Iterator[str]:
         after = page[-1].order_id
 
 
-def _compare(row: Order, held: Reservation | None, shipped: Collection[UUID]) -> str | None:
+def _restocked(rows: Iterable[Order]) -> dict[UUID, Counter[UUID]]:
+    """What refunds have put back on the shelves, by order and product."""
+    returned: dict[UUID, Counter[UUID]] = defaultdict(Counter)
+    refunds = Refund.objects.filter(order__in=rows, status=RefundStatus.SUCCEEDED, restock=True)
+    for order_id, lines in refunds.order_by().values_list("order_id", "lines"):
+        returned[order_id].update({UUID(line["product_id"]): line["quantity"] for line in lines})
+    return returned
+
+
+def _compare(row: Order, held: Reservation | None, returned: Counter[UUID], *, was_paid: bool) -> str | None:
     """What is wrong between an order and its reservation, if anything."""
     if held is None:
         return "nothing was ever reserved for it"
-    wanted = {item.product_id: item.quantity for item in row.items.all()}
-    if held.state != _expected_state(row, shipped):
-        return f"its stock is {held.state}"
+    wanted = Counter({item.product_id: item.quantity for item in row.items.all()})
     if row.change_began_at is None and wanted != {line.product_id: line.quantity for line in held.lines}:
         return "its stock is reserved for other lines"
-    return None
-
-
-def _expected_state(row: Order, shipped: Collection[UUID]) -> ReservationState:
-    match OrderStatus(row.status):
-        case OrderStatus.PENDING:
-            return ReservationState.ACTIVE
-        case OrderStatus.PAID | OrderStatus.SHIPPED | OrderStatus.DELIVERED:
-            return ReservationState.COMMITTED
-        case OrderStatus.REFUNDED if row.id in shipped:
-            # Goods that have left do not come back by themselves.
-            return ReservationState.COMMITTED
-        case _:
-            return ReservationState.RELEASED
+    out = Counter({line.product_id: line.quantity for line in held.lines})
+    out.subtract({line.product_id: line.quantity for line in held.returned})
+    if row.status in (OrderStatus.PENDING, OrderStatus.EXPIRED) or not was_paid:
+        expected = ReservationState.ACTIVE if row.status == OrderStatus.PENDING else ReservationState.RELEASED
+        return None if held.state == expected else f"its stock is {held.state}"
+    if held.state == ReservationState.ACTIVE:
+        return "its stock is active"
+    if held.state == ReservationState.RELEASED:
+        out = Counter()
+    return None if +out == wanted - returned else "other units have left for it than were paid for and not returned"
 
 
 def _effects_to_come(order_ids: Sequence[UUID]) -> set[UUID]:
@@ -210,6 +295,7 @@ RULES = [
     Rule("no order is pending past its time", Order.objects.count, _overdue),
     Rule("a paid order has one payment of its total", Order.objects.count, _paid_orders),
     Rule("no money is kept for an order that is not paid or has ended", Payment.objects.count, _unpaid_orders),
+    Rule("what a payment has promised back is what its refunds say", Payment.objects.count, _refunds),
     Rule("no payment or refund is left open", Payment.objects.count, _open_payments),
     Rule("no change is left half done", Order.objects.count, _open_changes),
     Rule("the sandbox's books agree with the payments", SandboxCharge.objects.count, _provider),

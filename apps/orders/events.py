@@ -16,12 +16,16 @@ CANCELLED = "order.cancelled"
 EXPIRED = "order.expired"
 REFUNDED = "order.refunded"
 PAYMENT_FAILED = "payment.failed"
+REFUND_COMPLETED = "refund.completed"
 REFUND_FAILED = "refund.failed"
 
 
-def order_fact(kind: str, order: Order, sequence: int, **more: str | bool) -> Fact:
+def order_fact(kind: str, order: Order, sequence: int, **more: Any) -> Fact:  # noqa: ANN401 - JSON
     """What the service tells of an order: `order_id`, `number`, `user_id`, `status`, `total`, `currency`, `items`
-    (`product_id`, `quantity`, `price`), and for `order.refunded` whether the goods never left: `restock`.
+    (`product_id`, `quantity`, `price`).
+
+    Where money was paid back, also the `refund` (`refund_id`, `amount`, `lines`, `restock`), and in `returns` all that
+    has gone back on the shelves so far (`return_id`, `lines`): whoever missed an event learns of it from the next.
     """
     data: Mapping[str, Any] = {
         "order_id": str(order.id),

@@ -1,7 +1,7 @@
 """The orders service: orders, payments and their states, as other code sees it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -25,13 +25,28 @@ class OrderStatus(StrEnum):
 
 
 class PaymentStatus(StrEnum):
-    """`processing` is open: asked for, and the answer not yet known."""
+    """Where an attempt to pay stands.
+
+    `processing`: the provider is being asked. `unknown`: it did not answer, or nobody lived to hear it; settled by
+    asking again. `requires_action`: the customer must confirm at the bank; nothing else waits for that.
+    """
 
     PROCESSING = "processing"
+    UNKNOWN = "unknown"
+    REQUIRES_ACTION = "requires_action"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    REFUNDING = "refunding"
+    PARTIALLY_REFUNDED = "partially_refunded"
     REFUNDED = "refunded"
+
+
+class RefundStatus(StrEnum):
+    """Where an attempt to pay back stands; `processing` and `unknown` as for payments."""
+
+    PROCESSING = "processing"
+    UNKNOWN = "unknown"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True)
@@ -106,14 +121,41 @@ class Shipping:
 
 
 @dataclass(frozen=True)
+class NextAction:
+    """What the customer must do before the payment goes on: `type` as the provider names it, where, and with what."""
+
+    type: str
+    url: str | None = None
+    client_secret: str | None = None
+
+
+@dataclass(frozen=True)
 class Payment:
-    """The last attempt to pay an order."""
+    """The last attempt to pay an order. `next_action` is told only to whoever pays."""
 
     method: str
     amount: Decimal
+    refunded_amount: Decimal
     status: PaymentStatus
     transaction_id: str
     paid_at: datetime | None
+    next_action: NextAction | None = None
+
+
+@dataclass(frozen=True)
+class Refund:
+    """An attempt to pay back some or all of what was paid. `restock`: whether its `items` go back on the shelves."""
+
+    id: UUID
+    amount: Decimal
+    currency: str
+    status: RefundStatus
+    items: Sequence[StockLine]
+    restock: bool
+    reason: str
+    failure_detail: str
+    created_at: datetime
+    refunded_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -202,6 +244,36 @@ class InsufficientFunds(PaymentRefused):
     code = "insufficient_funds"
 
 
+class RefundTooLarge(Conflict):
+    """More would be paid back than is left of the payment, or of the units that were bought."""
+
+    code = "refund_too_large"
+
+
+class UnknownLine(InvalidInput):
+    """The order has no such line."""
+
+    code = "unknown_line"
+
+
+class InvalidRefund(InvalidInput):
+    """An amount that cannot be paid, or a refund that says too little of what it is for."""
+
+    code = "invalid_refund"
+
+
+class UnknownProvider(NotFound):
+    """Not the payment provider of this shop."""
+
+    code = "unknown_provider"
+
+
+class InvalidSignature(InvalidInput):
+    """Nobody proves that the provider has sent this."""
+
+    code = "invalid_signature"
+
+
 class PaymentUnknown(Unavailable):
     """The provider did not answer in time. The payment is settled within a minute or two, one way or the other."""
 
@@ -267,6 +339,9 @@ class OrderService(ABC):
         """Charge the order's total once; publishes `order.paid` or `payment.failed`.
         Repeating it with a payment's id returns what became of that payment.
 
+        The payment may come back as `requires_action`, with what the customer must do; the order is pending then, and
+        free: paying anew, changing, cancelling or expiring it gives that payment up.
+
         Raises:
             OrderNotFound: unknown, or somebody else's.
             InvalidTransition: it is not pending.
@@ -277,21 +352,61 @@ class OrderService(ABC):
         """
 
     @abstractmethod
+    def take_notice(self, *, provider: str, body: bytes, headers: Mapping[str, str]) -> None:
+        """Settle the payment or refund that a provider's message names, by asking the provider. What the message says
+        beyond that is not believed, so that it does no harm late, twice or out of order.
+
+        Raises:
+            UnknownProvider: not this shop's.
+            InvalidSignature: the message is forged, unsigned or too old.
+            PaymentUnknown: the provider did not answer; it should send the message again.
+        """
+
+    @abstractmethod
     def cancel_order(self, *, order_id: UUID, actor: Actor, reason: str = "") -> Order:
-        """Cancel a pending or paid order, whose payment is refunded; publishes `order.cancelled`.
+        """Cancel a pending or paid order; all that is left of its payment is refunded. Publishes `order.cancelled`.
 
         Raises:
             OrderNotFound, InvalidTransition, OrderBusy: as above.
+            PaymentDeclined: the provider refused the refund; the order is as it was.
             PaymentUnknown: the provider did not answer; the refund will be completed.
         """
 
     @abstractmethod
-    def refund_order(self, *, order_id: UUID, actor: Actor, reason: str = "") -> Order:
-        """Give back all that was paid, for staff; publishes `order.refunded`.
+    def refund_order(
+        self,
+        *,
+        order_id: UUID,
+        actor: Actor,
+        reason: str = "",
+        refund_id: UUID | None = None,
+        amount: Decimal | None = None,
+        lines: Sequence[StockLine] | None = None,
+        restock: bool | None = None,
+    ) -> Order:
+        """Give back what `lines` cost, or an `amount`, or, with neither, all that is left; for staff. With both, the
+        amount is what is paid back for these lines. `restock` says whether the goods go back on the shelves; by default
+        they do as long as they have not been shipped.
+
+        Publishes `order.refunded` when nothing of the payment is left, else `refund.completed`; `refund.failed` when
+        the provider refuses. Repeating it with a refund's id returns what became of that refund.
 
         Raises:
             StaffOnly: the actor is a customer.
+            RefundTooLarge: more than is left of the payment, or of a line.
+            UnknownLine: names each product that was not ordered.
+            InvalidRefund: an amount that is not positive or does not fit the currency, or goods that go back without
+                being named.
+            PaymentDeclined: the provider refused; nothing was paid back.
             OrderNotFound, InvalidTransition, OrderBusy, PaymentUnknown: as above.
+        """
+
+    @abstractmethod
+    def list_refunds(self, *, order_id: UUID, actor: Actor) -> Sequence[Refund]:
+        """The order's refunds, refused ones included, oldest first.
+
+        Raises:
+            OrderNotFound: unknown, or somebody else's.
         """
 
     @abstractmethod
@@ -318,6 +433,6 @@ class OrderService(ABC):
 
     @abstractmethod
     def settle_open_orders(self) -> int:
-        """Finish what a crash or a silent provider left open: payments and refunds whose outcome is unknown, changes
-        that were cut off. Returns how many orders were settled.
+        """Finish what a crash or a silent provider left open: payments and refunds whose outcome is unknown, payments
+        that customers have confirmed or left, changes that were cut off. Returns how many were settled.
         """

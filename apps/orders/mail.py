@@ -15,6 +15,7 @@ _SUBJECTS = {
     events.SHIPPED: "Your order {number} is on its way",
     events.CANCELLED: "Your order {number} was cancelled",
     events.EXPIRED: "Your order {number} was not paid in time",
+    events.REFUND_COMPLETED: "A refund for your order {number}",
     events.REFUNDED: "Your order {number} was refunded",
 }
 

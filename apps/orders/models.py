@@ -1,20 +1,25 @@
-"""Orders, their lines, timeline and payments, and what is counted for reports. Users and products are UUIDs: they
-belong to other services.
+"""Orders, their lines, timeline, payments and refunds, and what is counted for reports. Users and products are UUIDs:
+they belong to other services.
 """
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from apps.common.ids import new_id
 from apps.common.money import MAX_DIGITS, MAX_PLACES
 from apps.events.models import FailedDelivery, OutboxEvent
-from apps.orders.interface import OrderStatus, PaymentStatus
+from apps.orders.interface import OrderStatus, PaymentStatus, RefundStatus
 
-# The failure of a payment that the provider knew nothing of; a charge may still turn up there.
-NEVER_ARRIVED = "never_arrived"
-OPEN_PAYMENTS = (PaymentStatus.PROCESSING, PaymentStatus.REFUNDING)
+# Failures after which money may still be held at the provider: one that it knew nothing of when it was asked, and one
+# that the customer left unconfirmed for another.
+NEVER_ARRIVED, ABANDONED = "never_arrived", "abandoned"
+# The provider has been asked, and its answer is not on record.
+OPEN_PAYMENTS = (PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN)
+# Those, and what a customer may be confirming: the provider is asked about it from time to time.
+UNSETTLED_PAYMENTS = (*OPEN_PAYMENTS, PaymentStatus.REQUIRES_ACTION)
+OPEN_REFUNDS = (RefundStatus.PROCESSING, RefundStatus.UNKNOWN)
 
 
 class Order(models.Model):
@@ -105,7 +110,8 @@ class OrderTransition(models.Model):
 class Payment(models.Model):
     """An attempt to pay an order. At most one attempt of an order is open or has succeeded: the database says so.
 
-    Its id is the idempotency key under which the provider knows it.
+    Its id is the idempotency key under which the provider knows it. `refunded_amount` is what its refunds, finished or
+    under way, have been promised: the database refuses to promise more than was paid.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
@@ -113,48 +119,120 @@ class Payment(models.Model):
     provider = models.CharField(max_length=20)
     method = models.CharField(max_length=32)
     amount = models.DecimalField(max_digits=MAX_DIGITS, decimal_places=MAX_PLACES)
+    refunded_amount = models.DecimalField(max_digits=MAX_DIGITS, decimal_places=MAX_PLACES, default=0)
     currency = models.CharField(max_length=3)
     status = models.CharField(
-        max_length=10, choices=[(status, status) for status in PaymentStatus], default=PaymentStatus.PROCESSING
+        max_length=18, choices=[(status, status) for status in PaymentStatus], default=PaymentStatus.PROCESSING
     )
     transaction_id = models.CharField(max_length=100, blank=True)
     failure_code = models.CharField(max_length=64, blank=True)
     failure_detail = models.CharField(max_length=300, blank=True)
-    refund_to = models.CharField(max_length=9, blank=True, help_text="The order's status once the refund is through.")
-    refund_actor_id = models.UUIDField(null=True)
-    refund_reason = models.CharField(max_length=300, blank=True)
     asked_at = models.DateTimeField(null=True, help_text="When reconciliation last asked the provider about it.")
     created_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(auto_now=True)
     paid_at = models.DateTimeField(null=True)
-    refunded_at = models.DateTimeField(null=True)
 
     class Meta:
         ordering = ["-id"]
         indexes = [
-            models.Index(fields=["asked_at"], condition=Q(status__in=OPEN_PAYMENTS), name="payment_open"),
-            models.Index(fields=["asked_at"], condition=Q(failure_code=NEVER_ARRIVED), name="payment_given_up"),
+            models.Index(fields=["asked_at"], condition=Q(status__in=UNSETTLED_PAYMENTS), name="payment_open"),
+            models.Index(
+                fields=["asked_at"], condition=Q(failure_code__in=[NEVER_ARRIVED, ABANDONED]), name="payment_given_up"
+            ),
         ]
         constraints = [
             models.UniqueConstraint(fields=["order"], condition=~Q(status="failed"), name="payment_once"),
             models.CheckConstraint(
                 condition=Q(status__in=[s.value for s in PaymentStatus]), name="payment_status_known"
             ),
-            models.CheckConstraint(condition=Q(amount__gte=0), name="payment_amount_not_negative"),
+            models.CheckConstraint(
+                condition=Q(amount__gte=0, refunded_amount__gte=0, refunded_amount__lte=F("amount")),
+                name="payment_refunded_within_amount",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.amount} {self.currency} by {self.method}: {self.status}"
 
 
+class Refund(models.Model):
+    """An attempt to pay back some or all of a payment. At most one of a payment is open: the database says so.
+
+    Its id is the idempotency key under which the provider knows it. `lines` are what it pays for, if it was asked for
+    by lines: `[{"product_id", "quantity"}]`; `ends_as` is the order's status once it is through, if it ends the order.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="refunds")
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="refunds")
+    amount = models.DecimalField(max_digits=MAX_DIGITS, decimal_places=MAX_PLACES)
+    currency = models.CharField(max_length=3)
+    status = models.CharField(
+        max_length=10, choices=[(status, status) for status in RefundStatus], default=RefundStatus.PROCESSING
+    )
+    lines = models.JSONField(default=list)
+    restock = models.BooleanField(help_text="Whether the goods go back on the shelves.")
+    ends_as = models.CharField(max_length=9, blank=True, choices=[(status, status) for status in OrderStatus])
+    actor_id = models.UUIDField(null=True)
+    reason = models.CharField(max_length=300, blank=True)
+    transaction_id = models.CharField(max_length=100, blank=True)
+    failure_code = models.CharField(max_length=64, blank=True)
+    failure_detail = models.CharField(max_length=300, blank=True)
+    asked_at = models.DateTimeField(null=True, help_text="When reconciliation last asked the provider about it.")
+    created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(auto_now=True)
+    refunded_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["asked_at"], condition=Q(status__in=OPEN_REFUNDS), name="refund_open")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["payment"], condition=Q(status__in=OPEN_REFUNDS), name="refund_one_at_a_time"
+            ),
+            models.CheckConstraint(condition=Q(status__in=[s.value for s in RefundStatus]), name="refund_status_known"),
+            models.CheckConstraint(condition=Q(amount__gte=0), name="refund_amount_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.amount} {self.currency}: {self.status}"
+
+
 class SandboxCharge(models.Model):
     """The sandbox provider's own books, apart from ours: what it would say if asked about an idempotency key."""
 
+    class State(models.TextChoices):
+        REQUIRES_ACTION = "requires_action"
+        AUTHORISED = "authorised"
+        CAPTURED = "captured"
+        VOIDED = "voided"
+
     idempotency_key = models.CharField(max_length=64, primary_key=True)
     amount = models.DecimalField(max_digits=MAX_DIGITS, decimal_places=MAX_PLACES)
+    refunded_amount = models.DecimalField(max_digits=MAX_DIGITS, decimal_places=MAX_PLACES, default=0)
     currency = models.CharField(max_length=3)
     transaction_id = models.CharField(max_length=100, unique=True)
-    refunded = models.BooleanField(default=False)
+    state = models.CharField(max_length=15, choices=State, default=State.AUTHORISED)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(refunded_amount__gte=0, refunded_amount__lte=F("amount")), name="sandbox_refunded_in_bounds"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.transaction_id
+
+
+class SandboxRefund(models.Model):
+    """A refund in the sandbox provider's own books."""
+
+    idempotency_key = models.CharField(max_length=64, primary_key=True)
+    charge = models.ForeignKey(SandboxCharge, on_delete=models.CASCADE, related_name="refunds")
+    amount = models.DecimalField(max_digits=MAX_DIGITS, decimal_places=MAX_PLACES)
+    transaction_id = models.CharField(max_length=100, unique=True)
     created_at = models.DateTimeField(default=timezone.now)
 
     def __str__(self) -> str:

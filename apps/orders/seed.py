@@ -25,8 +25,8 @@ from apps.common.demo import (
     dice,
 )
 from apps.common.ids import derived_id
-from apps.orders.interface import OrderStatus, PaymentStatus, ShippingAddress
-from apps.orders.models import Order, OrderItem, OrderTransition, Payment, SandboxCharge
+from apps.orders.interface import OrderStatus, PaymentStatus, RefundStatus, ShippingAddress
+from apps.orders.models import Order, OrderItem, OrderTransition, Payment, Refund, SandboxCharge, SandboxRefund
 from apps.orders.services.pricing import shipping_cost
 from apps.orders.services.rows import RESERVATION_MARGIN
 from apps.orders.states import Action, target
@@ -127,6 +127,7 @@ class _Rows:
     items: Sequence[OrderItem]
     steps: Sequence[_Step]
     payments: Sequence[Payment]
+    refunds: Sequence[Refund]
     booking: Booking
 
 
@@ -178,11 +179,14 @@ class _Writer:
         lines = self._lines(draft)
         steps = list(self._steps(draft, buyer.user_id))
         order = self._order(draft, buyer, lines, steps)
+        items = [_item(draft, order.id, position, line) for position, line in enumerate(lines)]
+        payments = list(_payments(draft, order, steps))
         return _Rows(
             order=order,
-            items=[_item(draft, order.id, position, line) for position, line in enumerate(lines)],
+            items=items,
             steps=steps,
-            payments=list(_payments(draft, order, steps)),
+            payments=payments,
+            refunds=[_refund(order, items, steps, each) for each in payments if each.refunded_amount],
             booking=_booking(order, lines, steps),
         )
 
@@ -332,10 +336,31 @@ def _settle(payment: Payment, paid: _Step, refund: _Step | None) -> None:
     payment.paid_at = paid.at
     if refund:
         payment.status = PaymentStatus.REFUNDED
-        payment.refunded_at = payment.updated_at = refund.at
-        payment.refund_to = refund.status
-        payment.refund_actor_id = refund.actor_id
-        payment.refund_reason = refund.reason
+        payment.refunded_amount = payment.amount
+        payment.updated_at = refund.at
+
+
+def _refund(order: Order, items: Sequence[OrderItem], steps: Sequence[_Step], payment: Payment) -> Refund:
+    """How the whole of a payment was paid back."""
+    last = steps[-1]
+    refund_id = derived_id(last.at, f"refund:{payment.id}")
+    return Refund(
+        id=refund_id,
+        order_id=order.id,
+        payment_id=payment.id,
+        amount=payment.amount,
+        currency=payment.currency,
+        status=RefundStatus.SUCCEEDED,
+        lines=[{"product_id": str(item.product_id), "quantity": item.quantity} for item in items],
+        restock=all(step.action != _SHIP for step in steps),
+        ends_as=last.status,
+        actor_id=last.actor_id,
+        reason=last.reason,
+        transaction_id=f"sandbox_refund_{refund_id.hex}",
+        created_at=last.at,
+        updated_at=last.at,
+        refunded_at=last.at,
+    )
 
 
 def _booking(order: Order, lines: Sequence[Line], steps: Sequence[_Step]) -> Booking:
@@ -358,7 +383,9 @@ def _write(rows: Sequence[_Rows]) -> None:
     insert(item for row in rows for item in row.items)
     insert(_transitions(rows))
     insert(payment for row in rows for payment in row.payments)
+    insert(refund for row in rows for refund in row.refunds)
     insert(_charge(payment) for row in rows for payment in row.payments if payment.paid_at)
+    insert(_paid_back(refund) for row in rows for refund in row.refunds)
 
 
 def _transitions(rows: Iterable[_Rows]) -> Iterator[OrderTransition]:
@@ -382,6 +409,18 @@ def _charge(payment: Payment) -> SandboxCharge:
         amount=payment.amount,
         currency=payment.currency,
         transaction_id=payment.transaction_id,
-        refunded=payment.status == PaymentStatus.REFUNDED,
+        refunded_amount=payment.refunded_amount,
+        state=SandboxCharge.State.CAPTURED,
         created_at=payment.paid_at or payment.created_at,
+    )
+
+
+def _paid_back(refund: Refund) -> SandboxRefund:
+    """The same refund in the sandbox provider's books."""
+    return SandboxRefund(
+        idempotency_key=str(refund.id),
+        charge_id=str(refund.payment_id),
+        amount=refund.amount,
+        transaction_id=refund.transaction_id,
+        created_at=refund.created_at,
     )

@@ -19,6 +19,7 @@ class Action(StrEnum):
     EXPIRE = "expire"
     SHIP = "ship"
     DELIVER = "deliver"
+    REFUND_PART = "refund_part"
     REFUND = "refund"
 
 
@@ -32,6 +33,7 @@ MOVES: dict[Action, dict[OrderStatus, OrderStatus]] = {
     Action.EXPIRE: {_PENDING: _EXPIRED},
     Action.SHIP: {_PAID: _SHIPPED},
     Action.DELIVER: {_SHIPPED: _DELIVERED},
+    Action.REFUND_PART: {_PAID: _PAID, _SHIPPED: _SHIPPED, _DELIVERED: _DELIVERED},
     Action.REFUND: {_PAID: _REFUNDED, _SHIPPED: _REFUNDED, _DELIVERED: _REFUNDED},
 }
 
@@ -48,6 +50,7 @@ EVENTS: dict[Action, str] = {
     Action.EXPIRE: events.EXPIRED,
     Action.SHIP: events.SHIPPED,
     Action.DELIVER: events.DELIVERED,
+    Action.REFUND_PART: events.REFUND_COMPLETED,
     Action.REFUND: events.REFUNDED,
 }
 

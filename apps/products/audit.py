@@ -14,11 +14,13 @@ from apps.common.databases import connection_of
 from apps.products.catalogue_audit import CATALOGUE_RULES
 from apps.products.interface import MovementKind, ReservationState
 from apps.products.models import Reservation, StockLevel, StockMovement
-from apps.products.services.reserved import unpack
+from apps.products.services.reserved import units_out, unpack
 
 # Housekeeping runs every minute; what is overdue for longer was forgotten.
 _GRACE = timedelta(minutes=10)
 _PAGE = 1000
+# By return and product, the units that came; those that went have no return.
+_Ledger = dict[tuple[UUID | None, UUID], int]
 # One statement sees one moment: a shop that sells while two are run would never add up.
 _HELD = {
     "postgresql": """
@@ -64,27 +66,32 @@ def _within_bounds() -> Iterator[str]:
 
 
 def _sales() -> Iterator[str]:
-    """Each reservation against the ledger: deducted once if it was committed, returned if it was given back after."""
+    """Each reservation against the ledger: deducted once if it was committed, and each of its returns once."""
     rows = Reservation.objects.exclude(state=ReservationState.ACTIVE).order_by("pk")
     page = list(rows[:_PAGE])
     while page:
         ledger = _ledger_of([row.order_id for row in page])
         for row in page:
-            units = {line.product_id: line.quantity for line in unpack(row)}
-            sold = {(MovementKind.SALE, product_id): -quantity for product_id, quantity in units.items()}
-            returned = {(MovementKind.RETURN, product_id): quantity for product_id, quantity in units.items()}
-            allowed = [sold] if row.state == ReservationState.COMMITTED else [{}, sold | returned]
-            if ledger[row.order_id] not in allowed:
+            sold: _Ledger = {(None, line.product_id): -line.quantity for line in unpack(row)}
+            returned: _Ledger = {
+                (UUID(each["id"]), UUID(line["product_id"])): line["quantity"]
+                for each in row.returns
+                for line in each["lines"]
+            }
+            kept = units_out(row)
+            is_released = row.state == ReservationState.RELEASED
+            allowed = [{}, sold | returned] if is_released and not kept else [{} if is_released else sold | returned]
+            if ledger[row.order_id] not in allowed or min(kept.values(), default=0) < 0:
                 yield f"order {row.order_id}: its stock is {row.state}, but its lines in the ledger say otherwise"
         page = list(rows.filter(pk__gt=page[-1].pk)[:_PAGE])
 
 
-def _ledger_of(order_ids: list[UUID]) -> dict[UUID, dict[tuple[MovementKind, UUID], int]]:
-    """What the ledger has booked for each order."""
-    ledger: dict[UUID, dict[tuple[MovementKind, UUID], int]] = defaultdict(dict)
+def _ledger_of(order_ids: list[UUID]) -> dict[UUID, _Ledger]:
+    """What the ledger has booked for each order: sales, which have no return's id, and returns."""
+    ledger: dict[UUID, _Ledger] = defaultdict(dict)
     for row in StockMovement.objects.filter(order_id__in=order_ids).order_by():
-        if row.order_id is not None:
-            ledger[row.order_id][MovementKind(row.kind), row.product_id] = row.delta
+        if row.order_id is not None and row.kind != MovementKind.ADJUSTMENT:
+            ledger[row.order_id][row.return_id, row.product_id] = row.delta
     return ledger
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from types import MappingProxyType
 from uuid import UUID
 
 from apps.common.errors import Conflict, InvalidInput, NotFound, StaleVersion, Unavailable
@@ -141,6 +142,14 @@ class StockLine:
 
 
 @dataclass(frozen=True)
+class StockReturn:
+    """Units of an order that come back, once for each `return_id`."""
+
+    return_id: UUID
+    lines: Sequence[StockLine]
+
+
+@dataclass(frozen=True)
 class PricedLine:
     """A reserved line with what an order must remember of its product."""
 
@@ -203,6 +212,7 @@ class Reservation:
     state: ReservationState
     lines: Sequence[StockLine]
     expires_at: datetime
+    returned: Sequence[StockLine] = ()
 
 
 class ProductNotFound(NotFound):
@@ -547,12 +557,27 @@ class ProductService(ABC):
         """
 
     @abstractmethod
-    def settle_reservations(self, *, commit: Sequence[UUID], release: Sequence[UUID]) -> None:
-        """`commit_reservation` for some orders and `release_reservation` for others, in one transaction and a number of
-        statements that does not depend on theirs.
+    def settle_reservations(
+        self,
+        *,
+        commit: Sequence[UUID] = (),
+        release: Sequence[UUID] = (),
+        returns: Mapping[UUID, Sequence[StockReturn]] = MappingProxyType({}),
+    ) -> None:
+        """`commit_reservation`, `release_reservation` and `return_stock` for many orders, each in one of the three: one
+        transaction, and a number of statements that hardly depends on theirs.
 
         Raises:
-            ReservationNotFound: nothing was ever reserved for an order that is to be committed.
+            ReservationNotFound: nothing was ever reserved for an order that is not just to be released.
+        """
+
+    @abstractmethod
+    def return_stock(self, *, order_id: UUID, return_id: UUID, lines: Sequence[StockLine]) -> None:
+        """Put some of what an order has deducted back, once for each `return_id`, and never more than was deducted. An
+        order whose payment has not been heard of yet is deducted first. Publishes `stock.changed`.
+
+        Raises:
+            ReservationNotFound: nothing was ever reserved for the order.
         """
 
     @abstractmethod

@@ -6,6 +6,7 @@ The inventory refers to products by UUID only: with a MONGODB_URL the documents 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from apps.common.ids import new_id
@@ -148,6 +149,7 @@ class Reservation(models.Model):
 
     order_id = models.UUIDField(primary_key=True)
     lines = models.JSONField(encoder=DjangoJSONEncoder)
+    returns = models.JSONField(default=list, help_text="What came back after it was deducted, and for which return.")
     state = models.CharField(
         max_length=9, choices=[(state, state) for state in ReservationState], default=ReservationState.ACTIVE
     )
@@ -173,7 +175,7 @@ class Reservation(models.Model):
 
 
 class StockMovement(models.Model):
-    """The ledger: a line for every change of what is on hand. An order deducts once and returns once."""
+    """The ledger: a line for every change of what is on hand. An order deducts once, and each return of it once."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     product_id = models.UUIDField()
@@ -181,6 +183,7 @@ class StockMovement(models.Model):
     kind = models.CharField(max_length=10, choices=[(kind, kind) for kind in MovementKind])
     reason = models.CharField(max_length=200, blank=True)
     order_id = models.UUIDField(null=True)
+    return_id = models.UUIDField(null=True, help_text="Which of the order's returns.")
     actor_id = models.UUIDField(null=True)
     created_at = models.DateTimeField(default=timezone.now)
 
@@ -189,7 +192,9 @@ class StockMovement(models.Model):
         indexes = [models.Index(fields=["product_id", "-id"], name="movement_of_product")]
         constraints = [
             models.UniqueConstraint(
-                fields=["order_id", "product_id", "kind"], condition=Q(order_id__isnull=False), name="movement_once"
+                *("order_id", "product_id", "kind", Coalesce("return_id", "order_id")),
+                condition=Q(order_id__isnull=False),
+                name="movement_once",
             ),
             models.CheckConstraint(condition=~Q(delta=0), name="movement_not_zero"),
         ]

@@ -284,9 +284,16 @@ def _reservation(booking: Booking) -> Reservation:
     return Reservation(
         order_id=booking.order_id,
         lines=pack(lines),
+        returns=[_return(booking)] if booking.returned_at else [],
         state=ReservationState.ACTIVE if booking.held else ended,
         expires_at=booking.expires_at,
     )
+
+
+def _return(booking: Booking) -> dict[str, Any]:
+    """All that the order had deducted, as its reservation notes what came back."""
+    lines = [{"product_id": str(line.good.product_id), "quantity": line.quantity} for line in booking.lines]
+    return {"id": str(booking.order_id), "lines": lines}
 
 
 def _movements(booking: Booking) -> Iterator[StockMovement]:
@@ -306,6 +313,7 @@ def _movement(booking: Booking, product_id: UUID, delta: int, kind: MovementKind
         kind=kind,
         reason="order paid" if kind == MovementKind.SALE else "order given back",
         order_id=booking.order_id,
+        return_id=booking.order_id if kind == MovementKind.RETURN else None,
         created_at=at,
     )
 

@@ -1,7 +1,8 @@
 """What the products service does when it hears of an order, and its housekeeping."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from celery import shared_task
@@ -10,24 +11,35 @@ from django.core.mail import send_mail
 
 from apps.events.consumer import batch_subscriber, subscriber
 from apps.events.envelope import Event
-from apps.orders.events import PAID, REFUNDED, order_id_of
+from apps.orders.events import PAID, order_id_of
 from apps.products import popular
-from apps.products.interface import ProductNotFound
+from apps.products.interface import ProductNotFound, StockLine, StockReturn
 from apps.products.transfer import jobs
 from config import services
 
 
 @batch_subscriber("products.settle_reservation", ordered=True)
 def settle_reservation(events: Sequence[Event]) -> None:
-    """Deduct the stock of orders that are paid; give back that of those that ended before their goods left."""
-    goods_are_gone = {
-        order_id_of(event.data): event.type == PAID or (event.type == REFUNDED and not event.data["restock"])
-        for event in events
-    }
-    services.products().settle_reservations(
-        commit=[order_id for order_id, is_gone in goods_are_gone.items() if is_gone],
-        release=[order_id for order_id, is_gone in goods_are_gone.items() if not is_gone],
-    )
+    """Deduct the stock of orders that are paid, put back what a refund returns, and give back that of orders that ended
+    unpaid.
+
+    An event of a paid order names all that has come back so far, so that one that was overtaken is not missed.
+    """
+    commit, release, returns = [], [], {}
+    for event in events:
+        order_id, returned = order_id_of(event.data), event.data.get("returns")
+        if event.type == PAID or returned == []:
+            commit.append(order_id)
+        elif returned is None:
+            release.append(order_id)
+        else:
+            returns[order_id] = [_to_return(each) for each in returned]
+    services.products().settle_reservations(commit=commit, release=release, returns=returns)
+
+
+def _to_return(data: Mapping[str, Any]) -> StockReturn:
+    lines = [StockLine(product_id=UUID(line["product_id"]), quantity=line["quantity"]) for line in data["lines"]]
+    return StockReturn(return_id=UUID(data["return_id"]), lines=lines)
 
 
 @subscriber("products.mail_staff", transactional=False)

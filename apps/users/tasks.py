@@ -31,6 +31,7 @@ _SENTENCES = {
     "order.expired": "Order {number} expired unpaid.",
     "order.refunded": "Order {number} was refunded.",
     "payment.failed": "A payment of order {number} failed.",
+    "refund.completed": "{refund[amount]} {currency} of order {number} were refunded.",
     "refund.failed": "The refund of order {number} was refused.",
 }
 

@@ -214,8 +214,18 @@ SHIPPING_METHODS: dict[str, dict[str, str]] = {
     "pickup": {},
     "express": {"USD": "15.00", "EUR": "14.00", "GBP": "12.00"},
 }
-PAYMENT_PROVIDER = env.choice("PAYMENT_PROVIDER", ("sandbox",), "sandbox")
-PAYMENT_PROVIDERS = {"sandbox": "apps.orders.payments.sandbox.SandboxProvider"}
+PAYMENT_PROVIDERS = {
+    "sandbox": "apps.orders.payments.sandbox.SandboxProvider",
+    "stripe": "apps.orders.payments.stripe.StripeProvider",
+}
+PAYMENT_PROVIDER = env.choice("PAYMENT_PROVIDER", PAYMENT_PROVIDERS, "sandbox")
+# With which the sandbox's messages are signed; by default a secret that follows from SECRET_KEY.
+PAYMENT_WEBHOOK_SECRET = env.signing_secret("PAYMENT_WEBHOOK_SECRET")
+STRIPE_API_BASE = env.url("STRIPE_API_BASE", ("https", "http"))
+STRIPE_SECRET_KEY = STRIPE_WEBHOOK_SECRET = ""
+if PAYMENT_PROVIDER == "stripe":
+    STRIPE_SECRET_KEY = env.needed("STRIPE_SECRET_KEY", "for PAYMENT_PROVIDER=stripe")
+    STRIPE_WEBHOOK_SECRET = env.needed("STRIPE_WEBHOOK_SECRET", "for PAYMENT_PROVIDER=stripe")
 
 # --- REST ----------------------------------------------------------------------------------------
 
@@ -290,6 +300,7 @@ EVENT_SUBSCRIBERS: dict[str, list[str]] = {
     "order.expired": ["products.settle_reservation", "users.log_activity", "orders.mail_customer"],
     "order.refunded": ["products.settle_reservation", "users.log_activity", "orders.mail_customer"],
     "payment.failed": ["users.log_activity"],
+    "refund.completed": ["products.settle_reservation", "users.log_activity", "orders.mail_customer"],
     "refund.failed": ["users.log_activity"],
 }
 

@@ -40,11 +40,18 @@ class InvalidKey(InvalidInput):
     code = "invalid_idempotency_key"
 
 
-def answer_once(view: APIView, request: Request, service: str, handle: Callable[[UUID], Response]) -> Response:
+def answer_once(
+    view: APIView,
+    request: Request,
+    service: str,
+    handle: Callable[[UUID], Response],
+    *,
+    is_final: Callable[[Response], bool] = lambda _: True,
+) -> Response:
     """Run `handle(resource_id)` once for the request's key, and give its answer again to whoever repeats the request.
 
     The answer is kept for 24 hours, refusals included. What decides nothing is not kept, so that a repetition tries
-    again: an answer of 5xx, and `Busy`. Without the header, it simply runs.
+    again: an answer of 5xx, `Busy`, and what is not `is_final`. Without the header, it simply runs.
 
     Raises:
         RequestInProgress: the first request with this key still runs.
@@ -64,7 +71,7 @@ def answer_once(view: APIView, request: Request, service: str, handle: Callable[
     except BaseException:
         _release(service, claim)
         raise
-    if is_server_error(response.status_code):
+    if is_server_error(response.status_code) or not is_final(response):
         _release(service, claim)
     else:
         _rows(service).filter(pk=claim.pk).update(status=response.status_code, body=to_json(response.data))

@@ -7,7 +7,7 @@ from rest_framework_dataclasses.serializers import DataclassSerializer
 
 from apps.common.api.fields import AmountField, CurrencyField, LineField, TextField
 from apps.common.api.serializers import InputSerializer, QueryInput
-from apps.orders.interface import Order, OrderStatus, ShippingAddress, TimelineEntry
+from apps.orders.interface import Order, OrderStatus, Refund, ShippingAddress, TimelineEntry
 from apps.products.interface import StockLine
 
 MAX_LINES = 1000
@@ -19,6 +19,13 @@ class OrderSerializer(DataclassSerializer[Order]):
 
     class Meta:
         dataclass = Order
+
+
+class RefundSerializer(DataclassSerializer[Refund]):
+    """An attempt to pay back some or all of what was paid."""
+
+    class Meta:
+        dataclass = Refund
 
 
 class TimelineSerializer(DataclassSerializer[TimelineEntry]):
@@ -96,6 +103,12 @@ class PaymentSerializer(InputSerializer):
 
 class ReasonSerializer(InputSerializer):
     reason = LineField(max_length=300, required=False, allow_blank=True, default="")
+
+
+class RefundRequestSerializer(ReasonSerializer):
+    amount = AmountField(required=False)
+    items = ItemsField(required=False)
+    restock = serializers.BooleanField(required=False, allow_null=True, default=None)
 
 
 class OrderFilterSerializer(QueryInput):

@@ -15,4 +15,6 @@ urlpatterns = [
     path("orders/<uuid:order_id>/ship", views.ShipView.as_view(), name="order-ship"),
     path("orders/<uuid:order_id>/deliver", views.DeliverView.as_view(), name="order-deliver"),
     path("orders/<uuid:order_id>/refund", views.RefundView.as_view(), name="order-refund"),
+    path("orders/<uuid:order_id>/refunds", views.RefundListView.as_view(), name="order-refunds"),
+    path("payments/webhooks/<slug:provider>", views.WebhookView.as_view(), name="payment-webhook"),
 ]

@@ -7,7 +7,8 @@ from django.db.models import QuerySet
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework import status
-from rest_framework.permissions import BasePermission, IsAuthenticated
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -23,11 +24,13 @@ from apps.orders.api.serializers import (
     OrderSerializer,
     PaymentSerializer,
     ReasonSerializer,
+    RefundRequestSerializer,
+    RefundSerializer,
     ReplacedOrderSerializer,
     StatusSerializer,
     TimelineSerializer,
 )
-from apps.orders.interface import Actor, NewOrder, Order, OrderChange, OrderNotFound, OrderStatus
+from apps.orders.interface import Actor, NewOrder, Order, OrderChange, OrderNotFound, OrderStatus, PaymentStatus
 from apps.orders.models import Order as OrderRow
 from apps.orders.services.rows import to_order, visible_to
 from config import services
@@ -65,6 +68,11 @@ def _anyone(request: Request) -> Actor:
 def _answer(order: Order, code: int = status.HTTP_200_OK) -> Response:
     # The interface's dataclasses are written as they are: `OrderSerializer` only describes them.
     return Response(order, status=code)
+
+
+def _awaits_customer(answer: Response) -> bool:
+    payment = getattr(answer.data, "payment", None)
+    return payment is not None and payment.status == PaymentStatus.REQUIRES_ACTION
 
 
 @extend_schema(tags=["orders"])
@@ -155,7 +163,9 @@ class TimelineView(APIView):
 class PayView(APIView):
     @extend_schema(
         summary="Pay an order",
-        description="The sandbox takes `tok_visa`, and declines `tok_declined` and `tok_insufficient_funds`.",
+        description="The sandbox takes `tok_visa`, and declines `tok_declined` and `tok_insufficient_funds`. A payment "
+        "that its customer must confirm, such as `tok_3ds`, is answered with `requires_action` and what is to be done "
+        "in `payment.next_action`; asked again with the same `Idempotency-Key`, the answer is what became of it.",
         parameters=_ONCE,
         request=PaymentSerializer,
         responses={
@@ -166,7 +176,11 @@ class PayView(APIView):
         examples=[OpenApiExample("A card", request_only=True, value={"method": "card", "token": "tok_visa"})],
     )
     def post(self, request: Request, order_id: UUID) -> Response:
-        return answer_once(self, request, "orders", lambda payment_id: self._pay(request, order_id, payment_id))
+        def pay(payment_id: UUID) -> Response:
+            return self._pay(request, order_id, payment_id)
+
+        # A payment that waits for its customer is not decided, and what the customer needs for it is not to be kept.
+        return answer_once(self, request, "orders", pay, is_final=lambda answer: not _awaits_customer(answer))
 
     def _pay(self, request: Request, order_id: UUID, payment_id: UUID) -> Response:
         data = PaymentSerializer.read(request)
@@ -226,17 +240,68 @@ class DeliverView(ActionView):
 
 
 @extend_schema(tags=["orders"])
-class RefundView(ActionView):
-    action = "refund_order"
+class RefundView(APIView):
+    permission_classes = [IsOrderStaff]
 
     @extend_schema(
-        summary="Refund an order in full",
+        summary="Refund an order, in full or in part",
+        description="By lines, by an amount, or all that is left. `restock` puts the goods back on the shelves; by "
+        "default that is done as long as they have not been shipped.",
         parameters=_ONCE,
-        request=ReasonSerializer,
-        responses={200: OrderSerializer, 409: _MOVED},
+        request=RefundRequestSerializer,
+        responses={
+            200: OrderSerializer,
+            402: refusal("payment_declined"),
+            409: refusal("refund_too_large", "invalid_transition", "order_busy", "idempotency_in_progress"),
+        },
+        examples=[
+            OpenApiExample(
+                "One of two lamps",
+                request_only=True,
+                value={
+                    "reason": "arrived broken",
+                    "items": [{"product_id": "01938d5e-7b1a-7c3e-9a51-0242ac120002", "quantity": 1}],
+                    "restock": False,
+                },
+            )
+        ],
     )
     def post(self, request: Request, order_id: UUID) -> Response:
-        return answer_once(self, request, "orders", lambda _: self.act(request, order_id))
+        return answer_once(self, request, "orders", lambda refund_id: self._refund(request, order_id, refund_id))
+
+    def _refund(self, request: Request, order_id: UUID, refund_id: UUID) -> Response:
+        data = RefundRequestSerializer.read(request)
+        data["lines"] = data.pop("items", None)
+        return _answer(
+            services.orders().refund_order(order_id=order_id, refund_id=refund_id, actor=_anyone(request), **data)
+        )
+
+
+@extend_schema(tags=["orders"])
+class RefundListView(APIView):
+    @extend_schema(summary="The refunds of an order, oldest first", responses=RefundSerializer(many=True))
+    def get(self, request: Request, order_id: UUID) -> Response:
+        return Response(services.orders().list_refunds(order_id=order_id, actor=_anyone(request)))
+
+
+@extend_schema(tags=["payments"])
+class WebhookView(APIView):
+    """Where the payment provider tells us that something has happened. Its signature is all the log-in there is."""
+
+    authentication_classes: list[type[BaseAuthentication]] = []
+    permission_classes = [AllowAny]
+
+    @extend_schema(
+        summary="Take notice of a payment",
+        description="For the payment provider. What the message says is not believed: the provider is asked.",
+        request=OpenApiTypes.OBJECT,
+        responses={200: None, 400: refusal("invalid_signature"), 404: refusal("unknown_provider")},
+    )
+    def post(self, request: Request, provider: str) -> Response:
+        # The signature is of the very bytes, so nobody parses them before.
+        body = request._request.body  # noqa: SLF001 - REST framework's own way to Django's request
+        services.orders().take_notice(provider=provider, body=body, headers=request.headers)
+        return Response()
 
 
 def _page(view: APIView, request: Request, rows: QuerySet[OrderRow]) -> Response:

@@ -4,13 +4,13 @@ from apps.orders.interface import OrderService
 from apps.orders.payments.provider import PaymentProvider
 from apps.orders.services.changing import Changing
 from apps.orders.services.fulfilling import Fulfilling
-from apps.orders.services.paying import Paying
 from apps.orders.services.placing import Placing
 from apps.orders.services.reading import Reading
+from apps.orders.services.settling import Settling
 from apps.products.interface import ProductService
 
 
-class LocalOrderService(Placing, Changing, Paying, Fulfilling, Reading, OrderService):
+class LocalOrderService(Placing, Changing, Settling, Fulfilling, Reading, OrderService):
     """Orders on this process' own database, with the products service and a payment provider as collaborators."""
 
     def __init__(self, *, products: ProductService, payments: PaymentProvider) -> None:

@@ -16,11 +16,11 @@ from django.utils import timezone
 
 from apps.common.databases import atomic
 from apps.common.errors import DomainError, Unavailable
-from apps.orders.interface import SYSTEM, Actor, Order, OrderChange, OrderNotFound, OrderStatus, ShippingAddress
+from apps.orders.interface import SYSTEM, Actor, Order, OrderChange, OrderStatus, ShippingAddress
 from apps.orders.models import Order as OrderRow
 from apps.orders.models import OrderItem as ItemRow
 from apps.orders.services.pricing import Price, add_up, items_of, merge, shipping_cost
-from apps.orders.services.rows import RESERVATION_MARGIN, check_idle, lock, move, to_order, visible_to
+from apps.orders.services.rows import RESERVATION_MARGIN, abandon_unconfirmed, check_idle, find, lock, move, to_order
 from apps.orders.states import Action, target
 from apps.products.interface import PricedLine, ProductService, StockLine
 
@@ -41,7 +41,7 @@ class Changing:
         with atomic("orders"):
             row = lock(order_id, actor)
             target(Action.CHANGE, OrderStatus(row.status))
-            check_idle(row)
+            abandon_unconfirmed(row, check_idle(row))
             if change.lines is None:
                 _apply_details(row, change.shipping, change.note)
                 return move(row, Action.CHANGE, actor)
@@ -91,9 +91,7 @@ class Changing:
         Lines that stay keep the order's price, as they do when they are reserved. An unknown product is left to the
         reservation, which names it.
         """
-        row = visible_to(actor).filter(pk=order_id).first()
-        if row is None:
-            raise OrderNotFound("There is no such order.")
+        row = find(order_id, actor)
         prices = {item.product_id: (item.price, row.currency) for item in row.items.all()}
         fresh = [line.product_id for line in lines if line.product_id not in prices]
         for product in self._products.get_products(product_ids=fresh) if fresh else ():

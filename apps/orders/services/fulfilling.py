@@ -5,10 +5,10 @@ from uuid import UUID
 from django.utils import timezone
 
 from apps.common.databases import alias_of, atomic, skips_locked
-from apps.orders.interface import SYSTEM, Actor, Order, OrderStatus
+from apps.orders.interface import SYSTEM, Actor, Order, OrderBusy, OrderStatus
 from apps.orders.models import OPEN_PAYMENTS
 from apps.orders.models import Order as OrderRow
-from apps.orders.services.rows import check_idle, lock, move, require_staff
+from apps.orders.services.rows import abandon_unconfirmed, check_idle, lock, move, require_staff
 from apps.orders.states import Action, target
 
 _BATCH = 200
@@ -51,7 +51,11 @@ def _expire(order_id: UUID) -> bool:
             .filter(pk=order_id, status=OrderStatus.PENDING, change_began_at=None)
             .first()
         )
-        if row is None or row.payments.filter(status__in=OPEN_PAYMENTS).exists():
+        if row is None:
+            return False
+        try:
+            abandon_unconfirmed(row, check_idle(row))
+        except OrderBusy:
             return False
         move(row, Action.EXPIRE, SYSTEM, "not paid in time")
         return True

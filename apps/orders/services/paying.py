@@ -1,60 +1,56 @@
-"""Paying and paying back.
+"""Paying.
 
 The provider is asked outside of any transaction. Before, a row says that it will be; after, a second transaction says
 what came of it. A process that dies in between leaves an open row, and `settle_open_orders` asks the provider.
+
+Only the provider's last step, capturing, moves money, and it is taken for a payment that is still open. What was
+authorised for one that is not is voided; what was captured all the same is given back.
 """
 
-import logging
 from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
 from django.db import IntegrityError
-from django.db.models import F
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from apps.common.databases import atomic
-from apps.common.errors import DomainError, Problem
+from apps.common.errors import DomainError, PaymentRefused, Problem
 from apps.orders.interface import (
     SYSTEM,
     Actor,
     InsufficientFunds,
     InvalidTransition,
+    NextAction,
     Order,
     OrderBusy,
-    OrderNotFound,
     OrderStatus,
     PaymentDeclined,
     PaymentStatus,
     PaymentUnknown,
     UnknownPaymentMethod,
 )
-from apps.orders.models import NEVER_ARRIVED, OPEN_PAYMENTS
+from apps.orders.models import ABANDONED, NEVER_ARRIVED, OPEN_PAYMENTS, UNSETTLED_PAYMENTS
 from apps.orders.models import Payment as PaymentRow
-from apps.orders.payments.provider import TIMEOUT_SECONDS, Charge, Declined, NoAnswer, PaymentProvider
-from apps.orders.services.rows import check_idle, lock, move, require_staff, to_order, visible_to
+from apps.orders.payments.provider import Declined, NoAnswer, PaymentProvider, Transaction, TransactionState
+from apps.orders.services.rows import abandon_unconfirmed, check_idle, find, lock, move, to_order
 from apps.orders.states import Action, target
 from apps.products.interface import ProductService, ReservationClosed, ReservationNotFound
 
-logger = logging.getLogger(__name__)
-
 # Once a payment has begun, its stock must not be given away while the outcome is being found out.
 _HELD_WHILE_PAYING = timedelta(days=7)
-# A request that still runs settles its own payment; one that is older than that is gone.
-_ASK_AFTER = timedelta(seconds=10)
-_GIVE_UP_AFTER = timedelta(seconds=3 * TIMEOUT_SECONDS)
-# What became of a payment that was given up, once it is certain.
-_NEVER_CHARGED, _CHARGED_LATE = "never_charged", "charged_late"
-# By then a charge has turned up at the provider, or never will.
+# By then a transaction has turned up at the provider, or never will.
 _CERTAIN_AFTER = timedelta(hours=1)
-_NOT_ASKED, _STOCK_GONE = "not_asked", "stock_lost"
-_BATCH = 100
+# What became of a payment that was given up, once it is certain.
+NEVER_CHARGED, _CHARGED_LATE = "never_charged", "charged_late"
+_NOT_ASKED, _STOCK_GONE, _NOT_CONFIRMED = "not_asked", "stock_lost", "not_confirmed"
 _STOCK_LOST = "The stock was given back before the order was paid."
 _UNKNOWN = "The payment provider did not answer. What became of the payment is being found out; look again in a minute."
 
 
 class Paying:
-    """The part of the orders service that moves money."""
+    """The part of the orders service that takes money."""
 
     _products: ProductService
     _payments: PaymentProvider
@@ -69,59 +65,126 @@ class Paying:
         payment = self._open_payment(order_id, payment_id, actor, method, again=before is not None)
         self._hold_stock(payment)
         try:
-            charge = self._payments.charge(
+            transaction = self._payments.authorise(
                 idempotency_key=str(payment.id),
                 amount=payment.amount,
                 currency=payment.currency,
                 method=method,
                 token=token,
             )
+            return self._carry_through(payment, transaction, actor)
         except Declined as refusal:
             self._fail(payment, refusal.code, refusal.detail)
-            raise _to_error(refusal.code, refusal.detail) from refusal
+            raise to_error(refusal.code, refusal.detail) from refusal
         except NoAnswer as silence:
+            _open(payment).update(status=PaymentStatus.UNKNOWN, updated_at=timezone.now())
             raise PaymentUnknown(_UNKNOWN) from silence
-        return self._succeed(payment, charge.transaction_id, actor)
 
-    def cancel_order(self, *, order_id: UUID, actor: Actor, reason: str = "") -> Order:
-        return self._end(order_id, Action.CANCEL, actor, reason)
+    def _find(self, payment: PaymentRow) -> Transaction | None:
+        return self._payments.find(
+            idempotency_key=str(payment.id),
+            transaction_id=payment.transaction_id,
+            amount=payment.amount,
+            currency=payment.currency,
+        )
 
-    def refund_order(self, *, order_id: UUID, actor: Actor, reason: str = "") -> Order:
-        require_staff(actor)
-        return self._end(order_id, Action.REFUND, actor, reason)
+    def _settle_confirmation(self, payment: PaymentRow, found: Transaction | None) -> bool:
+        """Go on with a payment that its customer has confirmed, or refused to."""
+        if found is not None and found.state == TransactionState.REQUIRES_ACTION:
+            return False
+        if found is None or found.state in (TransactionState.CREATED, TransactionState.VOIDED):
+            return self._fail(payment, _NOT_CONFIRMED, "The payment was not confirmed.")
+        if not _claim(payment):
+            return False
+        try:
+            self._hold_stock(payment)
+            self._carry_through(payment, found, SYSTEM)
+        except Declined as refusal:
+            self._fail(payment, refusal.code, refusal.detail)
+        except (PaymentRefused, InvalidTransition):
+            # It was given up, or the stock has gone: nothing stays held at the provider.
+            self._return_stray(payment, found)
+        return True
 
-    def _settle_payments(self) -> int:
-        """Find out what became of payments and refunds that were left open; returns how many were settled."""
-        now = timezone.now()
-        ours = PaymentRow.objects.filter(provider=self._payments.name, updated_at__lt=now - _ASK_AFTER)
-        overdue, given_up = ours.filter(status__in=OPEN_PAYMENTS), ours.filter(failure_code=NEVER_ARRIVED)
-        # Those come first that were asked about least recently: one that is asked in vain must not hold up the rest.
-        by_turn = F("asked_at").asc(nulls_first=True)
-        settled = 0
-        for payment in [*overdue.order_by(by_turn)[:_BATCH], *given_up.order_by(by_turn)[:_BATCH]]:
-            PaymentRow.objects.filter(pk=payment.pk).update(asked_at=now)
-            try:
-                settled += self._settle(payment, may_give_up=payment.updated_at < now - _GIVE_UP_AFTER)
-            except (NoAnswer, Declined):
-                logger.warning("The payment provider could not settle payment %s; it is asked again", payment.id)
-            except Exception:
-                # One payment that cannot be settled must not keep the others waiting.
-                logger.exception("Settling payment %s failed", payment.id)
-        return settled
+    def _carry_through(self, payment: PaymentRow, found: Transaction, actor: Actor) -> Order:
+        """Take an open payment as far as it goes.
 
-    def _settle(self, payment: PaymentRow, *, may_give_up: bool) -> bool:
-        if payment.status == PaymentStatus.REFUNDING:
-            self._pay_back(payment)
-            return True
-        charge = self._payments.find(idempotency_key=str(payment.id))
+        Raises:
+            Declined, NoAnswer.
+        """
+        if found.state == TransactionState.REQUIRES_ACTION:
+            return self._await_customer(payment, found)
+        if found.state == TransactionState.VOIDED:
+            raise Declined(_NOT_CONFIRMED, "The payment was not confirmed.")
+        if found.state == TransactionState.AUTHORISED:
+            # Nothing is captured whose transaction is not on record, nor for a payment that was given up.
+            if not _open(payment).update(transaction_id=found.id):
+                return self._come_late(payment, found)
+            found = self._payments.capture(idempotency_key=str(payment.id), transaction_id=found.id)
+        return self._succeed(payment, found, actor)
+
+    def _await_customer(self, payment: PaymentRow, found: Transaction) -> Order:
+        waiting = _open(payment).update(
+            status=PaymentStatus.REQUIRES_ACTION, transaction_id=found.id, updated_at=timezone.now()
+        )
+        return to_order(payment.order, next_action=found.next_action) if waiting else self._come_late(payment, found)
+
+    def _succeed(self, payment: PaymentRow, found: Transaction, actor: Actor) -> Order:
+        with atomic("orders"):
+            row = lock(payment.order_id, SYSTEM)
+            now = timezone.now()
+            won = _open(payment).update(
+                status=PaymentStatus.SUCCEEDED, transaction_id=found.id, paid_at=now, updated_at=now
+            )
+            if won:
+                return move(row, Action.PAY, actor)
+        return self._come_late(payment, found)
+
+    def _come_late(self, payment: PaymentRow, found: Transaction) -> Order:
+        """A reconciliation was faster: it has carried the payment through, or given it up; then nothing is kept."""
+        payment.refresh_from_db()
         if payment.status == PaymentStatus.FAILED:
-            return self._return_stray(payment, charge)
-        if charge is not None:
-            self._succeed(payment, charge.transaction_id, SYSTEM)
-            return True
-        if may_give_up:
-            self._fail(payment, NEVER_ARRIVED, "The payment never reached the provider.")
-        return may_give_up
+            # If the provider does not answer, `settle_open_orders` finds the transaction.
+            with suppress(NoAnswer, Declined):
+                self._return_stray(payment, found)
+            raise to_error(payment.failure_code, payment.failure_detail)
+        return to_order(payment.order)
+
+    def _return_stray(self, payment: PaymentRow, found: Transaction | None) -> bool:
+        """Void or give back what the provider has for a payment that has failed; whether there was something.
+
+        The payment is looked at until that has happened, or it is certain that nothing will come.
+
+        Raises:
+            NoAnswer, Declined: it is looked at again.
+        """
+        if found is None:
+            if payment.updated_at < timezone.now() - _CERTAIN_AFTER:
+                self._close(payment, NEVER_CHARGED)
+            return False
+        if found.state == TransactionState.CAPTURED:
+            self._give_back(payment, found)
+            return self._close(payment, _CHARGED_LATE)
+        if found.state != TransactionState.VOIDED:
+            self._void(payment, found)
+        return self._close(payment, NEVER_CHARGED)
+
+    def _give_back(self, payment: PaymentRow, found: Transaction) -> None:
+        if found.refunded < payment.amount:
+            self._payments.refund(
+                idempotency_key=f"{payment.id}-return",
+                transaction_id=found.id,
+                amount=payment.amount,
+                currency=payment.currency,
+            )
+
+    def _void(self, payment: PaymentRow, found: Transaction) -> None:
+        self._payments.void(idempotency_key=str(payment.id), transaction_id=found.id)
+
+    def _close(self, payment: PaymentRow, code: str) -> bool:
+        """Look no longer for what became of a payment that was given up."""
+        given_up = PaymentRow.objects.filter(pk=payment.pk, failure_code__in=[NEVER_ARRIVED, ABANDONED])
+        return bool(given_up.update(failure_code=code))
 
     def _hold_stock(self, payment: PaymentRow) -> None:
         """Make sure that what is about to be paid for stays there; an order whose stock is gone is cancelled.
@@ -133,10 +196,14 @@ class Paying:
         except (ReservationClosed, ReservationNotFound):
             if not self._fail(payment, _STOCK_GONE, _STOCK_LOST, then_cancel=True):
                 payment.refresh_from_db()
-            raise _to_error(payment.failure_code or _STOCK_GONE, payment.failure_detail or _STOCK_LOST) from None
+            raise to_error(payment.failure_code or _STOCK_GONE, payment.failure_detail or _STOCK_LOST) from None
         except Exception:
-            # Nothing was asked of the provider, so the order need not wait for its answer.
-            self._fail(payment, _NOT_ASKED, "The payment was not attempted.")
+            if payment.transaction_id:
+                # The customer has confirmed it: it is tried again.
+                _open(payment).update(status=PaymentStatus.REQUIRES_ACTION)
+            else:
+                # Nothing was asked of the provider, so the order need not wait for its answer.
+                self._fail(payment, _NOT_ASKED, "The payment was not attempted.")
             raise
 
     def _open_payment(self, order_id: UUID, payment_id: UUID, actor: Actor, method: str, *, again: bool) -> PaymentRow:
@@ -145,7 +212,7 @@ class Paying:
             with atomic("orders"):
                 row = lock(order_id, actor)
                 target(Action.PAY, OrderStatus(row.status))
-                check_idle(row)
+                abandon_unconfirmed(row, check_idle(row))
                 payment = PaymentRow(
                     id=payment_id,
                     order=row,
@@ -160,48 +227,14 @@ class Paying:
         except IntegrityError:
             raise OrderBusy("The order is being paid. Ask again in a moment.") from None
 
-    def _succeed(self, payment: PaymentRow, transaction_id: str, actor: Actor) -> Order:
-        with atomic("orders"):
-            row = lock(payment.order_id, SYSTEM)
-            open_payment = PaymentRow.objects.filter(pk=payment.pk, status=PaymentStatus.PROCESSING)
-            now = timezone.now()
-            won = open_payment.update(
-                status=PaymentStatus.SUCCEEDED, transaction_id=transaction_id, paid_at=now, updated_at=now
-            )
-            if won:
-                return move(row, Action.PAY, actor)
-        return self._succeed_late(payment, transaction_id)
-
-    def _succeed_late(self, payment: PaymentRow, transaction_id: str) -> Order:
-        """A reconciliation was faster: it knows of the charge, or it gave up on it, and then the charge goes back."""
-        payment.refresh_from_db()
-        if payment.status == PaymentStatus.FAILED:
-            # If the provider does not answer, `settle_open_orders` finds the charge.
-            with suppress(NoAnswer, Declined):
-                self._return_stray(payment, Charge(transaction_id=transaction_id))
-            raise _to_error(payment.failure_code, payment.failure_detail)
-        return to_order(payment.order)
-
-    def _return_stray(self, payment: PaymentRow, charge: Charge | None) -> bool:
-        """Give back a charge that came after its payment was given up; whether there was one.
-
-        The payment is looked at until that has happened, or it is certain that no charge will come.
-        """
-        row = PaymentRow.objects.filter(pk=payment.pk)
-        if charge is not None:
-            if not charge.refunded:
-                self._payments.refund(idempotency_key=str(payment.id), transaction_id=charge.transaction_id)
-            row.update(failure_code=_CHARGED_LATE)
-        elif payment.updated_at < timezone.now() - _CERTAIN_AFTER:
-            row.update(failure_code=_NEVER_CHARGED)
-        return charge is not None
-
     def _fail(self, payment: PaymentRow, code: str, detail: str, *, then_cancel: bool = False) -> bool:
         with atomic("orders"):
             row = lock(payment.order_id, SYSTEM)
-            open_payment = PaymentRow.objects.filter(pk=payment.pk, status=PaymentStatus.PROCESSING)
-            won = open_payment.update(
-                status=PaymentStatus.FAILED, failure_code=code, failure_detail=detail, updated_at=timezone.now()
+            won = PaymentRow.objects.filter(pk=payment.pk, status__in=UNSETTLED_PAYMENTS).update(
+                status=PaymentStatus.FAILED,
+                failure_code=code[:64],
+                failure_detail=detail[:300],
+                updated_at=timezone.now(),
             )
             if won:
                 move(row, Action.FAIL_PAYMENT, SYSTEM, detail)
@@ -211,67 +244,47 @@ class Paying:
 
     def _told_again(self, payment: PaymentRow, actor: Actor) -> Order:
         """The answer to a payment that was asked for before."""
-        row = visible_to(actor).filter(pk=payment.order_id).first()
-        if row is None:
-            raise OrderNotFound("There is no such order.")
+        find(payment.order_id, actor)
+        next_action = None
+        if payment.status == PaymentStatus.REQUIRES_ACTION:
+            next_action = self._ask_again(payment)
+            payment.refresh_from_db()
         if payment.status == PaymentStatus.FAILED:
-            raise _to_error(payment.failure_code, payment.failure_detail)
-        if payment.status == PaymentStatus.PROCESSING:
+            raise to_error(payment.failure_code, payment.failure_detail)
+        if payment.status in OPEN_PAYMENTS:
             raise PaymentUnknown(_UNKNOWN)
-        return to_order(row)
+        return to_order(payment.order, next_action=next_action)
 
-    def _end(self, order_id: UUID, action: Action, actor: Actor, reason: str) -> Order:
-        """Cancel or refund; what was paid is paid back first."""
-        with atomic("orders"):
-            row = lock(order_id, actor)
-            end = target(action, OrderStatus(row.status))
-            check_idle(row)
-            payment = row.payments.filter(status=PaymentStatus.SUCCEEDED).first()
-            if payment is None:
-                return move(row, action, actor, reason)
-            payment.status = PaymentStatus.REFUNDING
-            payment.refund_to = end
-            payment.refund_actor_id = actor.user_id
-            payment.refund_reason = reason[:300]
-            payment.save()
+    def _ask_again(self, payment: PaymentRow) -> NextAction | None:
+        """What the customer must do; nothing if that is done: then the payment goes on at once."""
         try:
-            return self._pay_back(payment)
+            found = self._find(payment)
+            self._settle_confirmation(payment, found)
+        except Declined as refusal:
+            self._fail(payment, refusal.code, refusal.detail)
         except NoAnswer as silence:
-            raise PaymentUnknown("The payment provider did not answer. The refund will be completed.") from silence
-        except Declined as refusal:
-            raise _to_error(refusal.code, refusal.detail) from refusal
-
-    def _keep_payment(self, payment: PaymentRow, detail: str) -> None:
-        with atomic("orders"):
-            row = lock(payment.order_id, SYSTEM)
-            open_refund = PaymentRow.objects.filter(pk=payment.pk, status=PaymentStatus.REFUNDING)
-            if open_refund.update(
-                status=PaymentStatus.SUCCEEDED,
-                refund_to="",
-                refund_actor_id=None,
-                refund_reason="",
-                updated_at=timezone.now(),
-            ):
-                move(row, Action.FAIL_REFUND, SYSTEM, detail)
-
-    def _pay_back(self, payment: PaymentRow) -> Order:
-        """Have the provider give the money back; if it will not, the order is as it was."""
-        try:
-            self._payments.refund(idempotency_key=str(payment.id), transaction_id=payment.transaction_id)
-        except Declined as refusal:
-            self._keep_payment(payment, refusal.detail)
-            raise
-        with atomic("orders"):
-            row = lock(payment.order_id, SYSTEM)
-            open_refund = PaymentRow.objects.filter(pk=payment.pk, status=PaymentStatus.REFUNDING)
-            now = timezone.now()
-            if not open_refund.update(status=PaymentStatus.REFUNDED, refunded_at=now, updated_at=now):
-                return to_order(row)
-            action = Action.CANCEL if payment.refund_to == OrderStatus.CANCELLED else Action.REFUND
-            return move(row, action, Actor(user_id=payment.refund_actor_id), payment.refund_reason)
+            raise PaymentUnknown(_UNKNOWN) from silence
+        else:
+            return found.next_action if found else None
+        return None
 
 
-def _to_error(code: str, detail: str) -> DomainError:
+def to_error(code: str, detail: str) -> DomainError:
+    """The refusal of a payment or refund, as the interface knows it."""
     if code == _STOCK_GONE:
         return InvalidTransition(f"{detail} The order was cancelled.")
     return InsufficientFunds(detail) if code == "insufficient_funds" else PaymentDeclined(detail)
+
+
+def _open(payment: PaymentRow) -> QuerySet[PaymentRow]:
+    """The row, as long as its outcome is to be found: whoever updates it first decides."""
+    return PaymentRow.objects.filter(pk=payment.pk, status__in=OPEN_PAYMENTS)
+
+
+def _claim(payment: PaymentRow) -> bool:
+    """Take a confirmed payment in hand, unless it was abandoned meanwhile."""
+    with atomic("orders"):
+        if lock(payment.order_id, SYSTEM).status != OrderStatus.PENDING:
+            return False
+        unconfirmed = PaymentRow.objects.filter(pk=payment.pk, status=PaymentStatus.REQUIRES_ACTION)
+        return bool(unconfirmed.update(status=PaymentStatus.PROCESSING, updated_at=timezone.now()))

@@ -1,6 +1,6 @@
 """From rows to what the interface promises, and the one way in which a row changes its status."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -8,7 +8,7 @@ from uuid import UUID
 from django.conf import settings
 from django.core.cache import cache
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from apps.common.databases import alias_of
@@ -16,7 +16,9 @@ from apps.common.money import quantize
 from apps.events.outbox import publish
 from apps.orders import events
 from apps.orders.interface import (
+    SYSTEM,
     Actor,
+    NextAction,
     Order,
     OrderBusy,
     OrderItem,
@@ -27,10 +29,11 @@ from apps.orders.interface import (
     Shipping,
     StaffOnly,
 )
-from apps.orders.models import OPEN_PAYMENTS, OrderTransition
+from apps.orders.models import ABANDONED, OPEN_PAYMENTS, OPEN_REFUNDS, OrderTransition
 from apps.orders.models import Order as OrderRow
 from apps.orders.models import OrderItem as ItemRow
 from apps.orders.models import Payment as PaymentRow
+from apps.orders.models import Refund as RefundRow
 from apps.orders.states import ENDED, EVENTS, Action, target
 
 STATUS_CACHED_FOR = timedelta(seconds=10)
@@ -55,6 +58,18 @@ def require_staff(actor: Actor) -> None:
         raise StaffOnly("Only order staff may do this.")
 
 
+def find(order_id: UUID, actor: Actor) -> OrderRow:
+    """The order, to look at.
+
+    Raises:
+        OrderNotFound: unknown, or somebody else's.
+    """
+    row = visible_to(actor).filter(pk=order_id).first()
+    if row is None:
+        raise OrderNotFound("There is no such order.")
+    return row
+
+
 def lock(order_id: UUID, actor: Actor) -> OrderRow:
     """The order, locked until the caller's transaction ends.
 
@@ -67,24 +82,42 @@ def lock(order_id: UUID, actor: Actor) -> OrderRow:
     return row
 
 
-def check_idle(row: OrderRow) -> None:
-    """Nothing that spans several transactions is under way.
+def check_idle(row: OrderRow) -> PaymentRow | None:
+    """Nothing that spans several transactions is under way. Returns the one payment that has not failed, if any.
 
     Raises:
         OrderBusy: the order is being changed, paid or refunded.
     """
-    if row.change_began_at is not None or row.payments.filter(status__in=OPEN_PAYMENTS).exists():
+    open_refunds = RefundRow.objects.filter(payment=OuterRef("pk"), status__in=OPEN_REFUNDS)
+    living = row.payments.exclude(status=PaymentStatus.FAILED).annotate(is_refunding=Exists(open_refunds)).first()
+    is_open = living is not None and (living.status in OPEN_PAYMENTS or living.is_refunding)
+    if row.change_began_at is not None or is_open:
         raise OrderBusy("The order is being changed, paid or refunded. Ask again in a moment.")
+    return living
 
 
-def move(row: OrderRow, action: Action, actor: Actor, reason: str = "") -> Order:
+def abandon_unconfirmed(row: OrderRow, payment: PaymentRow | None) -> None:
+    """Give up a payment that the customer has not confirmed: the locked order goes on without it, in the caller's
+    transaction. `settle_open_orders` voids it at the provider.
+    """
+    if payment is None or payment.status != PaymentStatus.REQUIRES_ACTION:
+        return
+    payment.status = PaymentStatus.FAILED
+    payment.failure_code, payment.failure_detail = ABANDONED, "The payment was not confirmed."
+    payment.save(update_fields=["status", "failure_code", "failure_detail", "updated_at"])
+    move(row, Action.FAIL_PAYMENT, SYSTEM, payment.failure_detail)
+
+
+def move(
+    row: OrderRow, action: Action, actor: Actor, reason: str = "", *, more: Mapping[str, Any] | None = None
+) -> Order:
     """Carry out an action on a locked order: its status, its timeline and its event, in the caller's transaction.
+    `more` is what the event tells besides.
 
     Raises:
         InvalidTransition: the order's status does not allow it.
     """
-    before = OrderStatus(row.status)
-    row.status = target(action, before)
+    row.status = target(action, OrderStatus(row.status))
     row.sequence += 1
     row.updated_at = timezone.now()
     row.save()
@@ -92,9 +125,7 @@ def move(row: OrderRow, action: Action, actor: Actor, reason: str = "") -> Order
         order=row, sequence=row.sequence, status=row.status, action=action, actor_id=actor.user_id, reason=reason[:300]
     )
     order = to_order(row)
-    # Goods that never left the shop go back on its shelves.
-    more = {"restock": before == OrderStatus.PAID} if action == Action.REFUND else {}
-    publish("orders", events.order_fact(EVENTS[action], order, row.sequence, **more))
+    publish("orders", events.order_fact(EVENTS[action], order, row.sequence, **(more or {})))
     transaction.on_commit(lambda: remember_status(order), using=alias_of("orders"))
     return order
 
@@ -111,7 +142,7 @@ def remember_status(order: Order) -> None:
         cache.set(status_key(order.id), (order.user_id, order.status.value), STATUS_CACHED_FOR.total_seconds())
 
 
-def to_order(row: OrderRow, items: Sequence[ItemRow] | None = None) -> Order:
+def to_order(row: OrderRow, items: Sequence[ItemRow] | None = None, *, next_action: NextAction | None = None) -> Order:
     """The order behind a row. With `items` given, the order is new and has no payments: nothing is read."""
     payments = [] if items is not None else list(row.payments.all())
     return Order(
@@ -124,7 +155,7 @@ def to_order(row: OrderRow, items: Sequence[ItemRow] | None = None) -> Order:
         total=quantize(row.total, row.currency),
         items=[_to_item(item, row.currency) for item in (row.items.all() if items is None else items)],
         shipping=_to_shipping(row),
-        payment=_to_payment(max(payments, key=_weight)) if payments else None,
+        payment=_to_payment(max(payments, key=_weight), next_action) if payments else None,
         note=row.note,
         created_at=row.created_at,
         updated_at=row.updated_at,
@@ -160,13 +191,15 @@ def _to_shipping(row: OrderRow) -> Shipping | None:
     )
 
 
-def _to_payment(row: PaymentRow) -> Payment:
+def _to_payment(row: PaymentRow, next_action: NextAction | None) -> Payment:
     return Payment(
         method=row.method,
         amount=quantize(row.amount, row.currency),
+        refunded_amount=quantize(row.refunded_amount, row.currency),
         status=PaymentStatus(row.status),
         transaction_id=row.transaction_id,
         paid_at=row.paid_at,
+        next_action=next_action,
     )
 
 

@@ -78,7 +78,10 @@ def test_an_order_goes_its_way(customer: APIClient, staff: APIClient) -> None:
     url = f"/api/v1/orders/{order['id']}"
     paid = customer.post(f"{url}/pay", {"method": "card", "token": "tok_visa"})
     assert (paid.status_code, paid.json()["status"]) == (200, "paid")
-    assert set(paid.json()["payment"]) == {"method", "amount", "status", "transaction_id", "paid_at"}
+    assert set(paid.json()["payment"]) == {
+        *("method", "amount", "refunded_amount", "status", "transaction_id", "paid_at", "next_action"),
+    }
+    assert (paid.json()["payment"]["refunded_amount"], paid.json()["payment"]["next_action"]) == ("0.00", None)
     assert staff.post(f"{url}/ship", {"reason": "van 7"}).json()["status"] == "shipped"
     assert staff.post(f"{url}/deliver").json()["status"] == "delivered"
     assert customer.get(f"{url}/status").json() == {"id": order["id"], "status": "delivered"}
@@ -323,11 +326,12 @@ def test_what_each_call_costs(customer: LoggedIn, staff: APIClient) -> None:
         (placing, lambda: customer.post("/api/v1/orders", body)),
         (placing + 2, lambda: customer.post("/api/v1/orders", body, headers=key)),
         (7, lambda: customer.patch(url, {"note": "x"})),
-        (14, lambda: customer.post(f"{url}/pay", {"method": "card", "token": "tok_visa"})),
+        (16, lambda: customer.post(f"{url}/pay", {"method": "card", "token": "tok_visa"})),
         (7, lambda: staff.post(f"{url}/ship")),
         (7, lambda: staff.post(f"{url}/deliver")),
-        (12, lambda: staff.post(f"{url}/refund")),
-        (8, lambda: customer.delete(f"/api/v1/orders/{orders[1].id}")),
+        (20, lambda: staff.post(f"{url}/refund")),
+        (2, lambda: customer.get(f"{url}/refunds")),
+        (7, lambda: customer.delete(f"/api/v1/orders/{orders[1].id}")),
     ]
     # The first call finds the session; from then on it is cached.
     customer.get(url)

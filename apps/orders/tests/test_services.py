@@ -40,7 +40,7 @@ from apps.orders.interface import (
 )
 from apps.orders.models import Order as OrderRow
 from apps.orders.models import Payment, SandboxCharge
-from apps.orders.payments.provider import Charge, Declined, NoAnswer
+from apps.orders.payments.provider import Declined, NoAnswer, Transaction
 from apps.orders.payments.sandbox import SandboxProvider
 from apps.orders.states import MOVES, Action
 from apps.orders.tests.factories import make_product, pay, place, ship
@@ -248,9 +248,10 @@ def test_an_unknown_outcome_is_found_out(token: str, status: str) -> None:
         services.orders().cancel_order(order_id=order.id, actor=OWNER)
     with pytest.raises(OrderBusy):
         services.orders().change_order(order_id=order.id, actor=OWNER, change=OrderChange(note="x"))
-    assert services.orders().settle_open_orders() == 0
+    assert Payment.objects.get().status == PaymentStatus.UNKNOWN
+    assert services.orders().settle_open_orders() == (status == "paid")
     with time_machine.travel(timezone.now() + timedelta(minutes=2)):
-        assert services.orders().settle_open_orders() == 1
+        assert services.orders().settle_open_orders() == (status == "pending")
         assert services.orders().settle_open_orders() == 0
     assert services.orders().get_order(order_id=order.id, actor=OWNER).status == status
     deliver_events()
@@ -268,18 +269,29 @@ def test_an_order_being_paid_does_not_expire() -> None:
     assert stock_of(lamp.id) == (10, 1)
 
 
-def test_a_charge_that_reconciliation_gave_up_on_goes_back() -> None:
+@pytest.mark.parametrize(
+    ("step", "state", "refunded", "code"),
+    [
+        ("authorise", SandboxCharge.State.VOIDED, 0, "never_charged"),
+        ("capture", SandboxCharge.State.CAPTURED, 10, "charged_late"),
+    ],
+)
+def test_what_comes_after_reconciliation_gave_up_is_voided_or_goes_back(
+    step: str, state: str, refunded: int, code: str
+) -> None:
     order = place(USER, (make_product(), 1))
-    books = SandboxProvider.charge
+    books = getattr(SandboxProvider, step)
 
-    def slow(provider: SandboxProvider, **asked: Any) -> Charge:  # noqa: ANN401 - passed on
-        charge = books(provider, **asked)
+    def slow(provider: SandboxProvider, **asked: Any) -> Transaction:  # noqa: ANN401 - passed on
+        transaction: Transaction = books(provider, **asked)
         Payment.objects.update(status=PaymentStatus.FAILED, failure_code="never_arrived", failure_detail="Never.")
-        return charge
+        return transaction
 
-    with patch.object(SandboxProvider, "charge", slow), pytest.raises(PaymentDeclined):
+    with patch.object(SandboxProvider, step, slow), pytest.raises(PaymentDeclined):
         pay(order)
-    assert SandboxCharge.objects.get().refunded
+    charge = SandboxCharge.objects.get()
+    assert (charge.state, int(charge.refunded_amount)) == (state, refunded)
+    assert Payment.objects.get().failure_code == code
     assert services.orders().get_order(order_id=order.id, actor=OWNER).status == OrderStatus.PENDING
 
 
@@ -303,7 +315,7 @@ def test_cancelling_a_paid_order_pays_back_and_restocks() -> None:
     cancelled = services.orders().cancel_order(order_id=order.id, actor=OWNER)
     assert cancelled.payment is not None
     assert (cancelled.status, cancelled.payment.status) == (OrderStatus.CANCELLED, PaymentStatus.REFUNDED)
-    assert SandboxCharge.objects.get().refunded
+    assert SandboxCharge.objects.get().refunded_amount == order.total
     deliver_events()
     assert stock_of(lamp.id) == (10, 0)
     audit()
@@ -320,7 +332,7 @@ def test_a_refund_restocks_only_what_never_left(until: str, on_hand: int) -> Non
     assert services.orders().refund_order(order_id=order.id, actor=SYSTEM).status == OrderStatus.REFUNDED
     deliver_events()
     assert stock_of(lamp.id) == (on_hand, 0)
-    assert SandboxCharge.objects.get().refunded
+    assert SandboxCharge.objects.get().refunded_amount == order.total
     audit()
 
 
@@ -415,7 +427,7 @@ def test_a_paid_order_whose_reservation_is_gone(others: int, status: str, on_han
     assert seen.status == status
     assert stock_of(lamp.id) == (on_hand, others)
     if status == "cancelled":
-        assert SandboxCharge.objects.get().refunded
+        assert SandboxCharge.objects.get().refunded_amount == order.total
         timeline = services.orders().get_timeline(order_id=order.id, actor=OWNER)
         assert timeline[-1].reason == "the goods are no longer in stock"
     audit()
@@ -542,10 +554,10 @@ def test_one_payment_that_cannot_be_settled_does_not_keep_others_waiting() -> No
     stuck_id = str(Payment.objects.get(order_id=stuck.id).id)
     find = SandboxProvider.find
 
-    def fails_once(provider: SandboxProvider, *, idempotency_key: str) -> Charge | None:
+    def fails_once(provider: SandboxProvider, *, idempotency_key: str, **asked: Any) -> Transaction | None:  # noqa: ANN401
         if idempotency_key == stuck_id:
             raise ZeroDivisionError
-        return find(provider, idempotency_key=idempotency_key)
+        return find(provider, idempotency_key=idempotency_key, **asked)
 
     with time_machine.travel(timezone.now() + timedelta(seconds=30)), patch.object(SandboxProvider, "find", fails_once):
         assert services.orders().settle_open_orders() == 1
@@ -553,20 +565,26 @@ def test_one_payment_that_cannot_be_settled_does_not_keep_others_waiting() -> No
     assert services.orders().get_order(order_id=stuck.id, actor=OWNER).status == OrderStatus.PENDING
 
 
-def test_a_charge_that_turns_up_after_it_was_given_up_goes_back_even_if_the_provider_is_silent_at_first() -> None:
+@pytest.mark.parametrize(
+    ("state", "step", "ends", "refunded"), [("authorised", "void", "voided", 0), ("captured", "refund", "captured", 10)]
+)
+def test_what_turns_up_after_it_was_given_up_goes_back_even_if_the_provider_is_silent_at_first(
+    state: str, step: str, ends: str, refunded: int
+) -> None:
     order = place(USER, (make_product(), 1))
     with pytest.raises(PaymentUnknown):
         pay(order, "tok_timeout_lost")
     with time_machine.travel(timezone.now() + timedelta(minutes=2)):
         assert services.orders().settle_open_orders() == 1
     payment = Payment.objects.get()
-    SandboxProvider()._book(str(payment.id), payment.amount, payment.currency)
+    SandboxProvider()._book(str(payment.id), payment.amount, payment.currency, state)
     with time_machine.travel(timezone.now() + timedelta(hours=5)):
-        with patch.object(SandboxProvider, "refund", side_effect=NoAnswer):
+        with patch.object(SandboxProvider, step, side_effect=NoAnswer):
             assert services.orders().settle_open_orders() == 0
         assert services.orders().settle_open_orders() == 1
         assert services.orders().settle_open_orders() == 0
-    assert SandboxCharge.objects.get().refunded
+    charge = SandboxCharge.objects.get()
+    assert (charge.state, int(charge.refunded_amount)) == (ends, refunded)
     assert pay(order).status == OrderStatus.PAID
     deliver_events()
     audit()

@@ -37,8 +37,8 @@ _HOLD = """
             json_object_agg(product_id, coalesce(on_hand - reserved, 0)) AS available
         FROM line LEFT JOIN shelf USING (product_id) GROUP BY place
     ), held AS (
-        INSERT INTO products_reservation (order_id, lines, state, change, expires_at, created_at)
-        SELECT order_id, lines, 'active', 0, expires_at, created_at FROM wish JOIN judged USING (place)
+        INSERT INTO products_reservation (order_id, lines, returns, state, change, expires_at, created_at)
+        SELECT order_id, lines, '[]', 'active', 0, expires_at, created_at FROM wish JOIN judged USING (place)
         WHERE fits ORDER BY order_id
         ON CONFLICT (order_id) DO NOTHING
         RETURNING order_id

@@ -1,12 +1,12 @@
 """Inventory: what is on hand, what is promised to orders, and a ledger line for every unit that came or went."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
 from uuid import UUID
 
-from django.conf import settings
 from django.utils import timezone
 
 from apps.common.databases import atomic
@@ -27,14 +27,16 @@ from apps.products.interface import (
     StockLevel,
     StockLimit,
     StockLine,
+    StockReturn,
 )
 from apps.products.models import MAX_STOCK, Product, StockMovement
 from apps.products.models import Reservation as ReservationRow
 from apps.products.models import StockLevel as LevelRow
-from apps.products.services.levels import Shift, Shifted, levels_of, shift_levels
+from apps.products.services.ledger import book
+from apps.products.services.levels import Shift, levels_of, shift_levels
 from apps.products.services.prices import price
 from apps.products.services.reserved import pack, to_reservation, unpack
-from apps.products.services.settlement import Settlement, to_commit, to_release
+from apps.products.services.settling import Settlement, settle, to_commit, to_release, to_take_back
 from apps.products.services.shortage import shift_all
 
 _SWEEP = 500
@@ -66,7 +68,7 @@ class Inventory:
             shifted = shift_levels({product_id: Shift(on_hand=change)})
             kind = MovementKind.ADJUSTMENT
             line = StockMovement(product_id=product_id, delta=change, kind=kind, reason=reason, actor_id=actor_id)
-            _book(shifted, [line])
+            book(shifted, [line])
         return shifted[product_id].level
 
     def replace_reservation(
@@ -96,25 +98,36 @@ class Inventory:
             row.save(update_fields=["expires_at"])
 
     def commit_reservation(self, *, order_id: UUID) -> None:
-        self.settle_reservations(commit=[order_id], release=[])
+        self.settle_reservations(commit=[order_id])
 
     def release_reservation(self, *, order_id: UUID) -> None:
-        self.settle_reservations(commit=[], release=[order_id])
+        self.settle_reservations(release=[order_id])
 
-    def settle_reservations(self, *, commit: Sequence[UUID], release: Sequence[UUID]) -> None:
+    def return_stock(self, *, order_id: UUID, return_id: UUID, lines: Sequence[StockLine]) -> None:
+        self.settle_reservations(returns={order_id: [StockReturn(return_id=return_id, lines=lines)]})
+
+    def settle_reservations(
+        self,
+        *,
+        commit: Sequence[UUID] = (),
+        release: Sequence[UUID] = (),
+        returns: Mapping[UUID, Sequence[StockReturn]] = MappingProxyType({}),
+    ) -> None:
         with atomic("products"):
-            found = ReservationRow.objects.select_for_update().filter(pk__in=[*commit, *release]).order_by("order_id")
+            wanted = [*commit, *release, *returns]
+            found = ReservationRow.objects.select_for_update().filter(pk__in=wanted).order_by("order_id")
             rows = {row.order_id: row for row in found}
-            if not rows.keys() >= set(commit):
+            if not rows.keys() >= {*commit, *returns}:
                 raise ReservationNotFound("No stock was reserved for this order.")
             settlements = [
                 *(to_commit(rows[order_id]) for order_id in commit),
                 *(to_release(rows[order_id]) for order_id in release if order_id in rows),
+                *(to_take_back(rows[order_id], returned) for order_id, returned in returns.items()),
             ]
             try:
                 # A transaction within, since taking stock anew may fail half way.
                 with atomic("products"):
-                    _settle(settlements)
+                    settle(settlements)
             except OutOfStock:
                 for settlement in settlements:
                     _settle_or_give_up(settlement)
@@ -128,7 +141,7 @@ class Inventory:
                 # Looked at again under the lock: it may have been extended, because it is being paid.
                 row = overdue.select_for_update().filter(pk=order_id).first()
                 if row is not None:
-                    _settle([to_release(row)])
+                    settle([to_release(row)])
                     released += 1
         return released
 
@@ -189,23 +202,6 @@ def _check_sold(product_id: UUID) -> None:
         raise ProductNotFound("There is no such product.")
 
 
-def _book(shifted: Mapping[UUID, Shifted], movements: Sequence[StockMovement]) -> None:
-    """Write the ledger lines of a change of what is on hand, and tell of it."""
-    StockMovement.objects.bulk_create(movements)
-    deltas: Counter[UUID] = Counter()
-    for movement in movements:
-        deltas[movement.product_id] += movement.delta
-    facts = []
-    for product_id, now in shifted.items():
-        if not deltas[product_id]:
-            continue
-        facts.append(events.stock_fact(events.STOCK_CHANGED, now.level, now.version))
-        before = now.level.on_hand - deltas[product_id]
-        if now.level.on_hand <= settings.LOW_STOCK_THRESHOLD < before:
-            facts.append(events.stock_fact(events.STOCK_LOW, now.level, now.version))
-    publish("products", *facts)
-
-
 def _lock(order_id: UUID) -> ReservationRow:
     """The order's reservation, locked until the caller's transaction ends.
 
@@ -255,29 +251,11 @@ def _answer_again(row: ReservationRow, change: int, lines: Sequence[StockLine]) 
     raise ChangeOvertaken("The order has been changed again meanwhile, or this change was refused.")
 
 
-def _settle(settlements: Sequence[Settlement]) -> None:
-    """Carry them out, in a number of statements that does not depend on theirs.
-
-    Raises:
-        OutOfStock: what is to be deducted, and was given back meanwhile, has gone to others.
-    """
-    settlements = [settlement for settlement in settlements if settlement.state != settlement.row.state]
-    shifts: dict[UUID, Shift] = defaultdict(Shift)
-    for settlement in settlements:
-        for product_id, shift in settlement.shifts.items():
-            shifts[product_id] += shift
-    for state in {settlement.state for settlement in settlements}:
-        moved = [settlement.row.order_id for settlement in settlements if settlement.state == state]
-        ReservationRow.objects.filter(pk__in=moved).update(state=state)
-    shifted = shift_all({product_id: shift for product_id, shift in shifts.items() if shift != Shift()})
-    _book(shifted, [movement for settlement in settlements for movement in settlement.movements])
-
-
 def _settle_or_give_up(settlement: Settlement) -> None:
     """Settle one reservation; if what it held has gone to others, say so."""
     try:
         with atomic("products"):
-            _settle([settlement])
+            settle([settlement])
     except OutOfStock:
         if settlement.row.state == ReservationState.ACTIVE:
             raise

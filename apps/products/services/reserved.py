@@ -1,5 +1,6 @@
 """The lines of a reservation, as its row keeps them."""
 
+from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
@@ -45,11 +46,27 @@ def units(row: ReservationRow) -> dict[UUID, int]:
     return {UUID(line["product_id"]): line["quantity"] for line in row.lines}
 
 
+def returned_units(row: ReservationRow) -> Counter[UUID]:
+    """What has come back of what was deducted, by product."""
+    returned: Counter[UUID] = Counter()
+    for each in row.returns:
+        returned.update({UUID(line["product_id"]): line["quantity"] for line in each["lines"]})
+    return returned
+
+
+def units_out(row: ReservationRow) -> dict[UUID, int]:
+    """What was deducted and has not come back, by product."""
+    returned = returned_units(row)
+    left = {product_id: quantity - returned[product_id] for product_id, quantity in units(row).items()}
+    return {product_id: quantity for product_id, quantity in left.items() if quantity}
+
+
 def to_reservation(row: ReservationRow) -> Reservation:
     """The reservation as others see it."""
     return Reservation(
         order_id=row.order_id,
         state=ReservationState(row.state),
         lines=[StockLine(product_id=UUID(line["product_id"]), quantity=line["quantity"]) for line in row.lines],
+        returned=[StockLine(product_id=key, quantity=units) for key, units in returned_units(row).items()],
         expires_at=row.expires_at,
     )

@@ -29,6 +29,7 @@ ORDER = {
     "total": "99.99",
     "currency": "USD",
     "items": [],
+    "refund": {"amount": "5.00"},
 }
 
 
@@ -62,6 +63,7 @@ def _deliver(*events: Event) -> None:
         ("order.expired", "Order CW-1001 expired unpaid."),
         ("order.refunded", "Order CW-1001 was refunded."),
         ("payment.failed", "A payment of order CW-1001 failed."),
+        ("refund.completed", "5.00 USD of order CW-1001 were refunded."),
         ("refund.failed", "The refund of order CW-1001 was refused."),
         ("user.registered", "Opened the account."),
         ("user.updated", "The account was changed."),
@@ -81,7 +83,7 @@ def test_every_event_that_it_subscribes_to_has_a_sentence() -> None:
     user = UserFactory()
     kinds = [kind for kind, tasks in settings.EVENT_SUBSCRIBERS.items() if "users.log_activity" in tasks]
     _deliver(*(_event(kind, user.pk, **ORDER) for kind in kinds))
-    assert Activity.objects.count() == len(kinds) == 13
+    assert Activity.objects.count() == len(kinds) == 14
     assert not FailedDelivery.objects.exists()
 
 

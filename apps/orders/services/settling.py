@@ -1,0 +1,145 @@
+"""Finding out what became of payments and refunds that were left open, and what their customers have done since."""
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import TypeVar
+
+from django.db.models import F, Q, QuerySet
+from django.utils import timezone
+
+from apps.common.errors import DomainError, PaymentRefused
+from apps.orders.interface import SYSTEM, PaymentStatus, PaymentUnknown, RefundStatus, UnknownProvider
+from apps.orders.models import ABANDONED, NEVER_ARRIVED, OPEN_REFUNDS, UNSETTLED_PAYMENTS
+from apps.orders.models import Payment as PaymentRow
+from apps.orders.models import Refund as RefundRow
+from apps.orders.payments.provider import TIMEOUT_SECONDS, Declined, NoAnswer, Transaction, TransactionState
+from apps.orders.services.paying import NEVER_CHARGED, Paying
+from apps.orders.services.refunding import Refunding
+
+logger = logging.getLogger(__name__)
+
+# A request that still runs settles its own payment; one that is older than that is gone.
+_ASK_AFTER = timedelta(seconds=10)
+_GIVE_UP_AFTER = timedelta(seconds=3 * TIMEOUT_SECONDS)
+_BATCH = 100
+_Row = TypeVar("_Row", PaymentRow, RefundRow)
+
+
+class Settling(Paying, Refunding):
+    """The part of the orders service that asks the provider again."""
+
+    def take_notice(self, *, provider: str, body: bytes, headers: Mapping[str, str]) -> None:
+        if provider != self._payments.name:
+            raise UnknownProvider("This shop has no such payment provider.")
+        notice = self._payments.parse_webhook(body=body, headers=headers)
+        if notice is None:
+            return
+        payments = PaymentRow.objects.filter(status__in=[*UNSETTLED_PAYMENTS, PaymentStatus.FAILED])
+        payment = payments.filter(pk=notice.payment_id, provider=provider).first() if notice.payment_id else None
+        refund = _open_refunds(provider).filter(pk=notice.refund_id).first() if notice.refund_id else None
+        try:
+            if payment is not None:
+                self._settle_payment(payment, may_give_up=False)
+            if refund is not None:
+                self._settle_refund(refund)
+        except Declined:
+            logger.info("The payment provider refused what it gave notice of: %s", notice)
+        except NoAnswer as silence:
+            raise PaymentUnknown("The payment provider did not say what became of it.") from silence
+
+    def _settle_payments(self) -> int:
+        """Settle payments and refunds that were left open; returns how many."""
+        now = timezone.now()
+        ours = PaymentRow.objects.filter(provider=self._payments.name)
+        is_left = ~Q(status=PaymentStatus.PROCESSING) | Q(updated_at__lt=now - _ASK_AFTER)
+        unsettled = ours.filter(is_left, status__in=UNSETTLED_PAYMENTS)
+        given_up = ours.filter(failure_code__in=[NEVER_ARRIVED, ABANDONED])
+        refunds = _open_refunds(self._payments.name).filter(
+            Q(status=RefundStatus.UNKNOWN) | Q(updated_at__lt=now - _ASK_AFTER)
+        )
+
+        def settle(payment: PaymentRow) -> bool:
+            return self._settle_payment(payment, may_give_up=payment.updated_at < now - _GIVE_UP_AFTER)
+
+        return _each(unsettled, settle) + _each(given_up, settle) + _each(refunds, self._settle_refund)
+
+    def _settle_payment(self, payment: PaymentRow, *, may_give_up: bool) -> bool:
+        """Ask the provider what became of a payment, and make it so; whether that changed anything.
+
+        Raises:
+            NoAnswer, Declined: it is as it was.
+        """
+        try:
+            found = self._find(payment)
+        except Declined as refusal:
+            if payment.status == PaymentStatus.FAILED:
+                return self._close(payment, NEVER_CHARGED)
+            return self._fail(payment, refusal.code, refusal.detail)
+        if payment.status == PaymentStatus.FAILED:
+            return self._return_stray(payment, found)
+        if payment.status == PaymentStatus.REQUIRES_ACTION:
+            return self._settle_confirmation(payment, found)
+        return self._settle_open(payment, found, may_give_up=may_give_up)
+
+    def _settle_open(self, payment: PaymentRow, found: Transaction | None, *, may_give_up: bool) -> bool:
+        if found is None or found.state == TransactionState.CREATED:
+            return may_give_up and self._give_up(payment, found)
+        try:
+            self._carry_through(payment, found, SYSTEM)
+        except Declined as refusal:
+            return self._fail(payment, refusal.code, refusal.detail)
+        except PaymentRefused:
+            # Somebody else has ended it meanwhile.
+            return False
+        return True
+
+    def _give_up(self, payment: PaymentRow, found: Transaction | None) -> bool:
+        """End a payment for which nobody was asked for money. Where the provider knows of none, one may still turn up:
+        it is looked for until that is certain.
+        """
+        if found is not None:
+            self._void(payment, found)
+        code = NEVER_ARRIVED if found is None else NEVER_CHARGED
+        return self._fail(payment, code, "The payment never reached the provider.")
+
+    def _settle_refund(self, refund: RefundRow) -> bool:
+        """Ask what became of a refund, or for it again; whether that is known now.
+
+        Raises:
+            NoAnswer: it is as it was.
+        """
+        try:
+            receipt = self._payments.find_refund(
+                idempotency_key=str(refund.id), transaction_id=refund.payment.transaction_id
+            )
+        except Declined as refusal:
+            self._refuse_refund(refund, refusal)
+            return True
+        try:
+            self._pay_back(refund, receipt)
+        except DomainError:
+            refund.refresh_from_db()
+        return refund.status not in OPEN_REFUNDS
+
+
+def _open_refunds(provider: str) -> QuerySet[RefundRow]:
+    return RefundRow.objects.filter(status__in=OPEN_REFUNDS, payment__provider=provider).select_related("payment")
+
+
+def _each(rows: QuerySet[_Row], settle: Callable[[_Row], bool]) -> int:
+    """Settle a batch of rows, and note that they were asked about; returns how many were settled.
+
+    Those come first that were asked about least recently: one that is asked in vain must not hold up the rest.
+    """
+    settled = 0
+    for row in rows.order_by(F("asked_at").asc(nulls_first=True))[:_BATCH]:
+        rows.model.objects.filter(pk=row.pk).update(asked_at=timezone.now())
+        try:
+            settled += settle(row)
+        except (NoAnswer, Declined):
+            logger.warning("The payment provider could not settle %s; it is asked again", row.pk)
+        except Exception:
+            # One that cannot be settled must not keep the others waiting.
+            logger.exception("Settling %s failed", row.pk)
+    return settled
