@@ -7,6 +7,7 @@ from typing import Any
 
 import django_stubs_ext
 from celery.schedules import crontab
+from corsheaders.defaults import default_headers
 from django.core.exceptions import ImproperlyConfigured
 from kombu import Exchange, Queue
 
@@ -146,6 +147,8 @@ WEB_WORKERS = env.integer("WEB_WORKERS", 2 if REDIS_URL else 1, low=1, high=64)
 if WEB_WORKERS > 1 and not REDIS_URL:
     raise ImproperlyConfigured("WEB_WORKERS above 1 needs REDIS_URL: web processes share sessions through Redis.")
 WEB_THREADS = env.integer("WEB_THREADS", 2 * (os.cpu_count() or 1) + 1, low=1, high=256)
+# Each stream of events has a thread of its own besides, in each web process.
+EVENT_STREAMS = env.integer("EVENT_STREAMS", 32, low=1, high=256)
 
 STATIC_URL = "/static/"
 # Found where the packages keep them: no collectstatic is needed, neither here nor in a container.
@@ -159,6 +162,9 @@ STORAGES: dict[str, dict[str, Any]] = {
     else {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
+# What scripts of other origins may send and see, besides what every one may.
+CORS_ALLOW_HEADERS = [*default_headers, "idempotency-key", "if-match", "if-none-match", "last-event-id"]
+CORS_EXPOSE_HEADERS = ["ETag", "Idempotent-Replayed", "Link", "Location", "Retry-After", "X-Request-ID"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 # Where a file may be sent, which may be larger than any other request: pictures and lists of products.
 UPLOAD_PATHS = r"/api/v1/products/([^/]+/images|import)|/admin/products/product/.+"

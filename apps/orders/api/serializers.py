@@ -95,6 +95,12 @@ class ReasonSerializer(InputSerializer):
     reason = LineField(max_length=300, required=False, allow_blank=True, default="")
 
 
+class TimelineFilterSerializer(QueryInput):
+    """`?after=`"""
+
+    after = serializers.IntegerField(min_value=0, max_value=2**31 - 1, default=0)
+
+
 class OrderFilterSerializer(QueryInput):
     """`?status=&from=&to=`; the times are RFC 3339."""
 
