@@ -15,23 +15,32 @@ DELIVERED = "order.delivered"
 CANCELLED = "order.cancelled"
 EXPIRED = "order.expired"
 REFUNDED = "order.refunded"
+REFUND_COMPLETED = "refund.completed"
 PAYMENT_FAILED = "payment.failed"
 REFUND_FAILED = "refund.failed"
 
 
 def order_fact(kind: str, order: Order, sequence: int, **more: str | bool) -> Fact:
-    """What the service tells of an order: `order_id`, `number`, `user_id`, `status`, `total`, `currency`, `items`
-    (`product_id`, `quantity`, `price`), and for `order.refunded` whether the goods never left: `restock`.
+    """What the service tells of an order: `order_id`, `number`, `user_id`, `status`, `subtotal`, `shipping_cost`,
+    `total`, `currency`, `items` (`product_id`, `product_name`, `quantity`, `price`), and for `order.refunded` whether
+    the goods never left: `restock`.
     """
     data: Mapping[str, Any] = {
         "order_id": str(order.id),
         "number": order.number,
         "user_id": str(order.user_id),
         "status": order.status.value,
+        "subtotal": str(order.subtotal),
+        "shipping_cost": str(order.total - order.subtotal),
         "total": str(order.total),
         "currency": order.currency,
         "items": [
-            {"product_id": str(item.product_id), "quantity": item.quantity, "price": str(item.price)}
+            {
+                "product_id": str(item.product_id),
+                "product_name": item.product_name,
+                "quantity": item.quantity,
+                "price": str(item.price),
+            }
             for item in order.items
         ],
         **more,

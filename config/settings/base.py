@@ -80,7 +80,8 @@ WSGI_APPLICATION = "config.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "config" / "templates"],
+        # What the shop's own folder has comes first.
+        "DIRS": [*env.existing_folders("TEMPLATES_DIR"), BASE_DIR / "config" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -147,8 +148,9 @@ WEB_WORKERS = env.integer("WEB_WORKERS", 2 if REDIS_URL else 1, low=1, high=64)
 if WEB_WORKERS > 1 and not REDIS_URL:
     raise ImproperlyConfigured("WEB_WORKERS above 1 needs REDIS_URL: web processes share sessions through Redis.")
 WEB_THREADS = env.integer("WEB_THREADS", 2 * (os.cpu_count() or 1) + 1, low=1, high=256)
-# Each stream of events has a thread of its own besides, in each web process.
-EVENT_STREAMS = env.integer("EVENT_STREAMS", 32, low=1, high=256)
+# Each stream of events has a thread of its own besides, in each web process. Under load these work too, and then each
+# has a connection to each database: hence no more of them.
+EVENT_STREAMS = env.integer("EVENT_STREAMS", 16, low=1, high=256)
 
 STATIC_URL = "/static/"
 # Found where the packages keep them: no collectstatic is needed, neither here nor in a container.
@@ -291,10 +293,11 @@ EVENT_SUBSCRIBERS: dict[str, list[str]] = {
     "order.updated": ["users.log_activity"],
     "order.paid": ["products.settle_reservation", "products.count_sales", "users.log_activity", "orders.mail_customer"],
     "order.shipped": ["users.log_activity", "orders.mail_customer"],
-    "order.delivered": ["users.log_activity"],
+    "order.delivered": ["users.log_activity", "orders.mail_customer"],
     "order.cancelled": ["products.settle_reservation", "users.log_activity", "orders.mail_customer"],
     "order.expired": ["products.settle_reservation", "users.log_activity", "orders.mail_customer"],
     "order.refunded": ["products.settle_reservation", "users.log_activity", "orders.mail_customer"],
+    "refund.completed": ["orders.mail_customer"],
     "payment.failed": ["users.log_activity"],
     "refund.failed": ["users.log_activity"],
 }
@@ -395,6 +398,10 @@ vars().update(env.email("EMAIL_URL", "consolemail://"))
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "shop@example.com")
 STAFF_EMAIL = env.text("STAFF_EMAIL", "staff@example.com")
+# What mail to customers is signed with.
+SHOP_NAME = env.text("SHOP_NAME", "Cartwright")
+SHOP_ADDRESS = env.text("SHOP_ADDRESS")
+SUPPORT_EMAIL = env.text("SUPPORT_EMAIL")
 
 LOG_LEVEL = env.choice("LOG_LEVEL", ("debug", "info", "warning", "error"), "info").upper()
 LOG_FORMAT = env.choice("LOG_FORMAT", ("console", "json"), "console" if DEBUG else "json")
