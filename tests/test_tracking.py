@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.outage import door
+from tests.services import new_postgres_database
 from tests.shop import Client, Shop, open_shop
 
 pytestmark = pytest.mark.e2e
@@ -181,3 +183,24 @@ def test_a_server_that_stops_ends_its_streams(tmp_path: Path) -> None:
             assert [follower.next() for follower in followers] == [None] * 5
         # Had they kept a worker waiting, granian would have killed it.
         assert "Killing worker" not in shop.log.read_text()
+
+
+@pytest.mark.once
+def test_a_database_that_goes_away_ends_no_stream(tmp_path: Path) -> None:
+    with (
+        new_postgres_database() as url,
+        door(url, default_port=5432) as opened,
+        open_shop(tmp_path, DATABASE_URL=opened.url) as shop,
+    ):
+        customer = shop.customer()
+        order_id = customer.order(shop.admin().product(stock=1)).json()["id"]
+        with following(customer, order_id) as follower:
+            assert follower.next()
+            opened.down()
+            shop.eventually(lambda: "orders that are watched does not answer" in shop.log.read_text())
+            opened.up()
+            shop.eventually(lambda: customer.pay(order_id).status_code == 200)
+            paid = follower.next()
+        assert paid is not None
+        assert paid.data["status"] == "paid"
+        assert shop.log.read_text().count("orders that are watched does not answer") == 1

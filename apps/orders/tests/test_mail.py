@@ -115,10 +115,7 @@ def _refund(order: Order) -> None:
             "order.delivered",
             _deliver,
             "Your order {} was delivered",
-            (
-                "your order {} was delivered.\n\nIf it has not reached you, or something is wrong with it, please write to "
-                "us."
-            ),
+            "your order {} was delivered.\n\n" + DELIVERED_ADVICE,
         ),
         (
             "order.cancelled",
