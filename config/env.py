@@ -235,6 +235,17 @@ def folder(name: str, default: Path) -> Path:
     return path
 
 
+def existing_folders(name: str) -> list[Path]:
+    """The folder that the variable names, which must be there; none if it is unset."""
+    value = text(name)
+    if not value:
+        return []
+    path = Path(value).absolute()
+    if not path.is_dir() or not os.access(path, os.R_OK | os.X_OK):
+        raise ImproperlyConfigured(f"{name} names {path}, which is not a folder that can be read.")
+    return [path]
+
+
 def _split(value: str) -> SplitResult | None:
     """The parts of a URL, or None when it has none: a port that is no number, brackets that do not close."""
     try:

@@ -5,7 +5,9 @@ from contextlib import ExitStack, contextmanager
 from io import StringIO
 
 from django.core.management import call_command
-from django.db import connections
+from django.core.signals import request_finished
+from django.db import close_old_connections, connections
+from django.http.response import HttpResponseBase
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
@@ -34,6 +36,15 @@ def audit() -> str:
     report = StringIO()
     call_command("audit", stdout=report, no_color=True)
     return report.getvalue()
+
+
+def hang_up(response: HttpResponseBase) -> None:
+    """Have done with a response, as the server has when its client has gone; the test's own connections stay."""
+    request_finished.disconnect(close_old_connections)
+    try:
+        response.close()
+    finally:
+        request_finished.connect(close_old_connections)
 
 
 @contextmanager

@@ -88,6 +88,7 @@ def assert_one_clear_line(result: subprocess.CompletedProcess[str], variable: st
         ("DEBUG", "maybe"),
         ("EMAIL_URL", "smtp://localhost:port"),
         ("EMAIL_URL", "smtp"),
+        ("EVENT_STREAMS", "0"),
         ("JWT_EXPIRES_IN", "soon"),
         ("JWT_EXPIRES_IN", "15"),
         ("JWT_REFRESH_IN", "99999999999d"),
@@ -125,6 +126,8 @@ def assert_one_clear_line(result: subprocess.CompletedProcess[str], variable: st
         ("REDIS_URL", "redis://:secret@localhost:port/0"),
         ("RESERVATION_TTL", "0m"),
         ("STRIPE_API_BASE", "api.stripe.com"),
+        ("TEMPLATES_DIR", "/nowhere"),
+        ("TEMPLATES_DIR", "/dev/null"),
         ("TRUSTED_PROXIES", "10"),
         ("USERS_DATABASE_URL", "oracle://localhost/shop"),
         ("WEB_THREADS", "0"),
@@ -153,6 +156,7 @@ def test_a_bad_value_is_refused_by_name(
         ("check", "DATABASE_URL", "postgres://user:secret@localhost:port/shop"),
         ("migrate_all", "JWT_PRIVATE_KEY", "garbage"),
         ("relay", "WEB_WORKERS", "4"),
+        ("serve", "TEMPLATES_DIR", "/nowhere"),
     ],
 )
 def test_a_command_says_it_in_one_line(tmp_path: Path, command: str, variable: str, value: str) -> None:

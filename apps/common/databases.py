@@ -36,3 +36,10 @@ def all_aliases() -> Sequence[str]:
 def every_alias() -> Sequence[str]:
     """Each database, that of documents included."""
     return tuple(dict.fromkeys([*all_aliases(), settings.CATALOGUE_DATABASE]))
+
+
+def let_go() -> None:
+    """Close the connections of this thread, which will wait for long: others may need them."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()

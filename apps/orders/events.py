@@ -21,8 +21,8 @@ REFUND_FAILED = "refund.failed"
 
 
 def order_fact(kind: str, order: Order, sequence: int, **more: Any) -> Fact:  # noqa: ANN401 - JSON
-    """What the service tells of an order: `order_id`, `number`, `user_id`, `status`, `total`, `currency`, `items`
-    (`product_id`, `quantity`, `price`).
+    """What the service tells of an order: `order_id`, `number`, `user_id`, `status`, `subtotal`, `shipping_cost`,
+    `total`, `currency`, `items` (`product_id`, `product_name`, `quantity`, `price`).
 
     Where money was paid back, also the `refund` (`refund_id`, `amount`, `lines`, `restock`), and in `returns` all that
     has gone back on the shelves so far (`return_id`, `lines`): whoever missed an event learns of it from the next.
@@ -32,10 +32,17 @@ def order_fact(kind: str, order: Order, sequence: int, **more: Any) -> Fact:  # 
         "number": order.number,
         "user_id": str(order.user_id),
         "status": order.status.value,
+        "subtotal": str(order.subtotal),
+        "shipping_cost": str(order.total - order.subtotal),
         "total": str(order.total),
         "currency": order.currency,
         "items": [
-            {"product_id": str(item.product_id), "quantity": item.quantity, "price": str(item.price)}
+            {
+                "product_id": str(item.product_id),
+                "product_name": item.product_name,
+                "quantity": item.quantity,
+                "price": str(item.price),
+            }
             for item in order.items
         ],
         **more,

@@ -1,7 +1,7 @@
 """The orders service: orders, payments and their states, as other code sees it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -179,13 +179,31 @@ class Order:
 
 @dataclass(frozen=True)
 class TimelineEntry:
-    """A change of an order: when, by whom (no id: the shop itself) and why."""
+    """A change of an order: when, by whom (no id: the shop itself) and why. `sequence` counts the order's changes."""
 
+    sequence: int
     status: OrderStatus
     action: str
     actor_id: UUID | None
     reason: str
     at: datetime
+
+
+# At most so many changes of an order are told at once. Few orders have ten.
+TIMELINE_PAGE = 100
+
+
+class OrderWatch(Iterator[TimelineEntry | None]):
+    """What happens to an order, as it happens: each change once, in order, and None about once a second meanwhile, so
+    that whoever waits can look whether anybody still listens.
+
+    It ends when the order can change no more, after a few minutes, or when this process stops. Whoever then watches
+    again `after` the last change that they have seen misses nothing.
+    """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Watch no longer. Call it in any case: the number of those who watch is bounded."""
 
 
 class OrderNotFound(NotFound):
@@ -281,6 +299,13 @@ class PaymentUnknown(Unavailable):
     retry_after = 60
 
 
+class TooManyWatchers(Unavailable):
+    """As many watch orders already as this process has room for."""
+
+    code = "too_many_watchers"
+    retry_after = 15
+
+
 class OrderService(ABC):
     """Orders, payments and their states.
 
@@ -316,11 +341,21 @@ class OrderService(ABC):
         """
 
     @abstractmethod
-    def get_timeline(self, *, order_id: UUID, actor: Actor) -> Sequence[TimelineEntry]:
-        """Every change of the order, oldest first.
+    def get_timeline(self, *, order_id: UUID, actor: Actor, after: int = 0) -> Sequence[TimelineEntry]:
+        """The order's changes after that of the sequence number `after`, oldest first: the next `TIMELINE_PAGE`.
 
         Raises:
             OrderNotFound: unknown, or somebody else's.
+        """
+
+    @abstractmethod
+    def watch_order(self, *, order_id: UUID, actor: Actor, after: int | None = None) -> OrderWatch | None:
+        """Hear of each change of the order after that of the sequence number `after`; without one, of the latest and
+        of all that follow. None if there will be none: the order has ended, and its end has been seen.
+
+        Raises:
+            OrderNotFound: unknown, or somebody else's.
+            TooManyWatchers: there is no room for another.
         """
 
     @abstractmethod

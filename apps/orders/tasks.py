@@ -8,7 +8,7 @@ from apps.events.consumer import subscriber
 from apps.events.envelope import Event
 from apps.orders.events import order_id_of
 from apps.orders.interface import SYSTEM, InvalidTransition, PaymentUnknown
-from apps.orders.mail import send_order_mail
+from apps.orders.mail import MAILED, order_mail
 from apps.orders.states import ENDED
 from apps.users.interface import UserNotFound
 from config import services
@@ -16,12 +16,19 @@ from config import services
 
 @subscriber("orders.mail_customer", transactional=False)
 def mail_customer(event: Event) -> None:
-    """Write to the customer; somebody who has left is not written to."""
+    """Write to the customer; somebody who has left is not written to.
+
+    The mail goes out before the inbox knows of it: after a crash in between it is sent a second time, under the same
+    `Message-ID`.
+    """
+    if event.type not in MAILED:
+        return
     try:
         user = services.users().get_user(user_id=UUID(event.data["user_id"]))
     except UserNotFound:
         return
-    send_order_mail(to=user.email, name=user.first_name, event_type=event.type, order=event.data)
+    if user.email:
+        order_mail(event, to=user.email, name=user.first_name).send()
 
 
 @subscriber("orders.cancel_unfulfillable", transactional=False)

@@ -6,6 +6,7 @@ from typing import Any
 
 import django_stubs_ext
 from celery.schedules import crontab
+from corsheaders.defaults import default_headers
 from django.core.exceptions import ImproperlyConfigured
 from kombu import Exchange, Queue
 
@@ -78,7 +79,8 @@ WSGI_APPLICATION = "config.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "config" / "templates"],
+        # What the shop's own folder has comes first.
+        "DIRS": [*env.existing_folders("TEMPLATES_DIR"), BASE_DIR / "config" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -144,8 +146,11 @@ SHARED_CACHE = bool(REDIS_URL)
 WEB_WORKERS = env.integer("WEB_WORKERS", 2 if REDIS_URL else 1, low=1, high=64)
 if WEB_WORKERS > 1 and not REDIS_URL:
     raise ImproperlyConfigured("WEB_WORKERS above 1 needs REDIS_URL: web processes share sessions through Redis.")
-# Many more than processors: who places an order while others do shares one transaction with them.
-WEB_THREADS = env.integer("WEB_THREADS", 16, low=1, high=256)
+# More than processors: who places an order while others do shares one transaction with them.
+WEB_THREADS = env.integer("WEB_THREADS", 8, low=1, high=256)
+# Each stream of events has a thread of its own besides, in each web process. Under load these work too, and then each
+# has a connection to each database: hence no more of them.
+EVENT_STREAMS = env.integer("EVENT_STREAMS", 8, low=1, high=256)
 
 STATIC_URL = "/static/"
 # Found where the packages keep them: no collectstatic is needed, neither here nor in a container.
@@ -159,6 +164,9 @@ STORAGES: dict[str, dict[str, Any]] = {
     else {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
+# What scripts of other origins may send and see, besides what every one may.
+CORS_ALLOW_HEADERS = [*default_headers, "idempotency-key", "if-match", "if-none-match", "last-event-id"]
+CORS_EXPOSE_HEADERS = ["ETag", "Idempotent-Replayed", "Link", "Location", "Retry-After", "X-Request-ID"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 # Where a file may be sent, which may be larger than any other request: pictures and lists of products.
 UPLOAD_PATHS = r"/api/v1/products/([^/]+/images|import)|/admin/products/product/.+"
@@ -295,7 +303,7 @@ EVENT_SUBSCRIBERS: dict[str, list[str]] = {
     "order.updated": ["users.log_activity"],
     "order.paid": ["products.settle_reservation", "products.count_sales", "users.log_activity", "orders.mail_customer"],
     "order.shipped": ["users.log_activity", "orders.mail_customer"],
-    "order.delivered": ["users.log_activity"],
+    "order.delivered": ["users.log_activity", "orders.mail_customer"],
     "order.cancelled": ["products.settle_reservation", "users.log_activity", "orders.mail_customer"],
     "order.expired": ["products.settle_reservation", "users.log_activity", "orders.mail_customer"],
     "order.refunded": ["products.settle_reservation", "users.log_activity", "orders.mail_customer"],
@@ -400,6 +408,10 @@ vars().update(env.email("EMAIL_URL", "consolemail://"))
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "shop@example.com")
 STAFF_EMAIL = env.text("STAFF_EMAIL", "staff@example.com")
+# What mail to customers is signed with.
+SHOP_NAME = env.text("SHOP_NAME", "Cartwright")
+SHOP_ADDRESS = env.text("SHOP_ADDRESS")
+SUPPORT_EMAIL = env.text("SUPPORT_EMAIL")
 
 LOG_LEVEL = env.choice("LOG_LEVEL", ("debug", "info", "warning", "error"), "info").upper()
 LOG_FORMAT = env.choice("LOG_FORMAT", ("console", "json"), "console" if DEBUG else "json")

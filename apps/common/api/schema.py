@@ -37,6 +37,9 @@ ETAG = OpenApiParameter(
 LOCATION = OpenApiParameter(
     "Location", str, OpenApiParameter.HEADER, response=[201], description="The address of what was made."
 )
+LINK = OpenApiParameter(
+    "Link", str, OpenApiParameter.HEADER, response=[200], description='The address of the next page, with `rel="next"`.'
+)
 _REQUEST_ID = OpenApiParameter(
     "X-Request-ID", str, OpenApiParameter.HEADER, response=True, description="The request's name in our logs."
 )

@@ -111,6 +111,12 @@ class RefundRequestSerializer(ReasonSerializer):
     restock = serializers.BooleanField(required=False, allow_null=True, default=None)
 
 
+class TimelineFilterSerializer(QueryInput):
+    """`?after=`"""
+
+    after = serializers.IntegerField(min_value=0, max_value=2**31 - 1, default=0)
+
+
 class OrderFilterSerializer(QueryInput):
     """`?status=&from=&to=`; the times are RFC 3339."""
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from apps.orders.api import quick, views
+from apps.orders.api import quick, stream, views
 
 urlpatterns = [
     path("orders", quick.place(views.OrderListView.as_view()), name="orders"),
@@ -10,6 +10,7 @@ urlpatterns = [
     path("orders/<uuid:order_id>", views.OrderView.as_view(), name="order"),
     path("orders/<uuid:order_id>/status", views.StatusView.as_view(), name="order-status"),
     path("orders/<uuid:order_id>/timeline", views.TimelineView.as_view(), name="order-timeline"),
+    path("orders/<uuid:order_id>/events", stream.EventsView.as_view(), name="order-events"),
     path("orders/<uuid:order_id>/pay", views.PayView.as_view(), name="order-pay"),
     path("orders/<uuid:order_id>/cancel", views.CancelView.as_view(), name="order-cancel"),
     path("orders/<uuid:order_id>/ship", views.ShipView.as_view(), name="order-ship"),

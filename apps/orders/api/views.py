@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 from apps.common.api.idempotency import answer_once
 from apps.common.api.paging import NewestFirst
 from apps.common.api.permissions import IsOrderStaff, caller_id, has_role
-from apps.common.api.schema import IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, LOCATION, refusal
+from apps.common.api.schema import IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, LINK, LOCATION, refusal
 from apps.orders.api.serializers import (
     ChangedOrderSerializer,
     NewOrderSerializer,
@@ -28,9 +28,19 @@ from apps.orders.api.serializers import (
     RefundSerializer,
     ReplacedOrderSerializer,
     StatusSerializer,
+    TimelineFilterSerializer,
     TimelineSerializer,
 )
-from apps.orders.interface import Actor, NewOrder, Order, OrderChange, OrderNotFound, OrderStatus, PaymentStatus
+from apps.orders.interface import (
+    TIMELINE_PAGE,
+    Actor,
+    NewOrder,
+    Order,
+    OrderChange,
+    OrderNotFound,
+    OrderStatus,
+    PaymentStatus,
+)
 from apps.orders.models import Order as OrderRow
 from apps.orders.services.rows import to_order, visible_to
 from config import services
@@ -153,10 +163,23 @@ class StatusView(APIView):
 
 @extend_schema(tags=["orders"])
 class TimelineView(APIView):
-    @extend_schema(summary="Every change of an order, oldest first", responses=TimelineSerializer(many=True))
+    @extend_schema(
+        summary="The changes of an order, oldest first",
+        description=f"{TIMELINE_PAGE} at most; where there are more, the header `Link` has the address of the next.",
+        parameters=[
+            OpenApiParameter("after", int, description="Only changes after the one with this `sequence`."),
+            LINK,
+        ],
+        responses=TimelineSerializer(many=True),
+    )
     def get(self, request: Request, order_id: UUID) -> Response:
-        entries = services.orders().get_timeline(order_id=order_id, actor=_anyone(request))
-        return Response(entries)
+        after = TimelineFilterSerializer.read(request)["after"]
+        entries = services.orders().get_timeline(order_id=order_id, actor=_anyone(request), after=after)
+        response = Response(entries)
+        if len(entries) == TIMELINE_PAGE:
+            # RFC 8288. The next page may be empty: whether it is, is not worth another look.
+            response["Link"] = f'<{request.build_absolute_uri(request.path)}?after={entries[-1].sequence}>; rel="next"'
+        return response
 
 
 @extend_schema(tags=["orders"])

@@ -6,11 +6,11 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.core.cache import cache
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
+from apps.common.cached import Cached
 from apps.common.databases import alias_of
 from apps.common.money import quantize
 from apps.events.outbox import publish
@@ -28,6 +28,7 @@ from apps.orders.interface import (
     PaymentStatus,
     Shipping,
     StaffOnly,
+    TimelineEntry,
 )
 from apps.orders.models import ABANDONED, OPEN_PAYMENTS, OPEN_REFUNDS, OrderTransition
 from apps.orders.models import Order as OrderRow
@@ -36,7 +37,10 @@ from apps.orders.models import Payment as PaymentRow
 from apps.orders.models import Refund as RefundRow
 from apps.orders.states import ENDED, EVENTS, Action, target
 
-STATUS_CACHED_FOR = timedelta(seconds=10)
+# An order's `(owner, status)`, if all processes share a cache: orders also move in the relay and in beat.
+STATUS = Cached("orders:status", seconds=10)
+# The sequence number of an order's placing.
+PLACED = 1
 # Stock stays reserved a little longer than the order may be paid, so that the order ends first.
 RESERVATION_MARGIN = timedelta(minutes=15)
 _SHIPPING_STATUS = {OrderStatus.SHIPPED: "shipped", OrderStatus.DELIVERED: "delivered"}
@@ -126,20 +130,8 @@ def move(
     )
     order = to_order(row)
     publish("orders", events.order_fact(EVENTS[action], order, row.sequence, **(more or {})))
-    transaction.on_commit(lambda: remember_status(order), using=alias_of("orders"))
+    transaction.on_commit(lambda: STATUS.forget([order.id]), using=alias_of("orders"))
     return order
-
-
-def status_key(order_id: UUID) -> str:
-    """Where an order's `(owner, status)` is cached, if all processes share a cache: orders also move in the relay and
-    in beat. `move` overwrites it after each commit; a read only adds it.
-    """
-    return f"orders:status:{order_id}"
-
-
-def remember_status(order: Order) -> None:
-    if settings.SHARED_CACHE:
-        cache.set(status_key(order.id), (order.user_id, order.status.value), STATUS_CACHED_FOR.total_seconds())
 
 
 def to_order(row: OrderRow, items: Sequence[ItemRow] | None = None, *, next_action: NextAction | None = None) -> Order:
@@ -159,6 +151,29 @@ def to_order(row: OrderRow, items: Sequence[ItemRow] | None = None, *, next_acti
         note=row.note,
         created_at=row.created_at,
         updated_at=row.updated_at,
+    )
+
+
+def placing_of(row: OrderRow) -> TimelineEntry:
+    """An order's first change, which leaves no other trace than the order."""
+    return TimelineEntry(
+        sequence=PLACED,
+        status=OrderStatus.PENDING,
+        action="place",
+        actor_id=row.user_id,
+        reason="",
+        at=row.created_at,
+    )
+
+
+def to_entry(row: OrderTransition) -> TimelineEntry:
+    return TimelineEntry(
+        sequence=row.sequence,
+        status=OrderStatus(row.status),
+        action=row.action,
+        actor_id=row.actor_id,
+        reason=row.reason,
+        at=row.at,
     )
 
 

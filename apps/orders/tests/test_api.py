@@ -98,6 +98,20 @@ def test_an_order_goes_its_way(customer: APIClient, staff: APIClient) -> None:
     assert (refused.status_code, codes(refused)) == (409, [("invalid_transition", None)])
 
 
+def test_a_page_of_the_timeline_names_the_next(customer: LoggedIn) -> None:
+    order = place(customer.user.id, (make_product(), 1))
+    url = f"/api/v1/orders/{order.id}"
+    for _ in range(100):
+        customer.patch(url, {"note": "x"})
+    first = customer.get(f"{url}/timeline")
+    assert (len(first.json()), first["Link"]) == (100, f'<http://testserver{url}/timeline?after=100>; rel="next"')
+    second = customer.get(f"{url}/timeline?after=100")
+    assert [entry["sequence"] for entry in second.json()] == [101]
+    assert "Link" not in second
+    bad = customer.get(f"{url}/timeline?after=lamp")
+    assert (bad.status_code, codes(bad)) == (400, [("invalid", "after")])
+
+
 def test_out_of_stock_names_each_short_line(customer: APIClient) -> None:
     lamp, vase, bowl = make_product(stock=5), make_product(name="Vase", stock=0), make_product(name="Bowl", stock=1)
     response = customer.post("/api/v1/orders", {"items": items((lamp, 1), (vase, 1), (bowl, 2))})

@@ -440,8 +440,8 @@ def test_the_customer_is_written_to(lamp: Product, mailoutbox: list[EmailMessage
     order = pay(place(ada.id, (lamp, 2)))
     refund(order, (lamp, 1))
     deliver_events()
-    assert mailoutbox[-1].subject == f"A refund for your order {order.number}"
-    assert "paid back 10.00 USD" in str(mailoutbox[-1].body)
+    assert mailoutbox[-1].subject == f"A refund for order {order.number}"
+    assert "You get back 10.00 USD" in str(mailoutbox[-1].body)
 
 
 def test_late_refunds_are_found_by_the_audit(order: Order) -> None:

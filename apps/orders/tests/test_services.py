@@ -1,6 +1,6 @@
 """The life of an order: stock, money, timeline and events together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 import time_machine
+from django.core.cache import cache
 from django.db import OperationalError
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
@@ -19,6 +20,7 @@ from apps.common.ids import new_id
 from apps.events.models import OutboxEvent
 from apps.orders.interface import (
     SYSTEM,
+    TIMELINE_PAGE,
     Actor,
     AmountTooLarge,
     CurrencyMismatch,
@@ -42,6 +44,7 @@ from apps.orders.models import Order as OrderRow
 from apps.orders.models import Payment, SandboxCharge
 from apps.orders.payments.provider import Declined, NoAnswer, Transaction
 from apps.orders.payments.sandbox import SandboxProvider
+from apps.orders.services.rows import STATUS
 from apps.orders.states import MOVES, Action
 from apps.orders.tests.factories import make_product, pay, place, ship
 from apps.products.interface import (
@@ -55,6 +58,7 @@ from apps.products.interface import (
 )
 from config import services
 from tests.flow import audit, deliver_events, statements
+from tests.services import needs_redis
 
 pytestmark = pytest.mark.django_db
 
@@ -758,13 +762,15 @@ def test_what_the_table_does_not_allow_changes_nothing() -> None:
     assert refused == 33
 
 
-@pytest.mark.parametrize("method", ["get_order", "get_status", "get_timeline", "cancel_order"])
+@pytest.mark.parametrize("method", ["get_order", "get_status", "get_timeline", "watch_order", "cancel_order"])
 def test_somebody_elses_order_is_not_found(method: str) -> None:
     order = place(USER, (make_product(), 1))
     for _ in range(2):
         with pytest.raises(OrderNotFound):
             getattr(services.orders(), method)(order_id=order.id, actor=STRANGER)
-    getattr(services.orders(), method)(order_id=order.id, actor=SYSTEM)
+    found = getattr(services.orders(), method)(order_id=order.id, actor=SYSTEM)
+    if method == "watch_order":
+        found.close()
 
 
 def test_the_timeline_tells_every_change() -> None:
@@ -778,17 +784,61 @@ def test_the_timeline_tells_every_change() -> None:
     ]
 
 
-def test_the_status_is_cached_and_never_stale(
-    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks, settings: Settings
-) -> None:
+def test_a_long_timeline_comes_in_pages() -> None:
+    order = place(USER, (make_product(), 1))
+    _change(order, TIMELINE_PAGE)
+    orders = services.orders()
+    with statements() as sent:
+        first = orders.get_timeline(order_id=order.id, actor=OWNER)
+    assert len(sent) == 2
+    second = orders.get_timeline(order_id=order.id, actor=OWNER, after=first[-1].sequence)
+    assert [entry.sequence for entry in first] == list(range(1, TIMELINE_PAGE + 1))
+    assert [entry.sequence for entry in second] == [TIMELINE_PAGE + 1]
+    assert orders.get_timeline(order_id=order.id, actor=OWNER, after=second[-1].sequence) == []
+
+
+def _change(order: Order, times: int) -> None:
+    for _ in range(times):
+        services.orders().change_order(order_id=order.id, actor=OWNER, change=OrderChange(note="x"))
+
+
+@pytest.fixture
+def shared_cache(settings: Settings) -> Iterator[None]:
+    """A Redis of this test's own, as far as its keys go."""
+    settings.CACHES = {
+        "default": {
+            "BACKEND": "django_redis.cache.RedisCache",
+            "LOCATION": needs_redis(),
+            "KEY_PREFIX": f"test-{new_id().hex}",
+        }
+    }
     settings.SHARED_CACHE = True
+    yield
+    cache.delete_pattern("*")  # type: ignore[attr-defined] # django-redis
+
+
+@pytest.mark.usefixtures("shared_cache")
+def test_the_status_is_cached_and_never_stale(
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
     order = place(USER, (make_product(), 1))
     assert services.orders().get_status(order_id=order.id, actor=OWNER) == OrderStatus.PENDING
     with statements() as sent:
-        services.orders().get_status(order_id=order.id, actor=OWNER)
+        assert services.orders().get_status(order_id=order.id, actor=OWNER) == OrderStatus.PENDING
+        with pytest.raises(OrderNotFound):
+            services.orders().get_status(order_id=order.id, actor=STRANGER)
     assert sent == []
     with django_capture_on_commit_callbacks(using=alias_of("orders"), execute=True):
         services.orders().cancel_order(order_id=order.id, actor=OWNER)
-    with statements() as sent:
-        assert services.orders().get_status(order_id=order.id, actor=OWNER) == OrderStatus.CANCELLED
-    assert sent == []
+    assert services.orders().get_status(order_id=order.id, actor=OWNER) == OrderStatus.CANCELLED
+
+
+@pytest.mark.usefixtures("shared_cache")
+def test_who_read_the_status_before_a_change_does_not_bring_it_back(
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    order = place(USER, (make_product(), 1))
+    with django_capture_on_commit_callbacks(using=alias_of("orders"), execute=True):
+        services.orders().cancel_order(order_id=order.id, actor=OWNER)
+    STATUS.remember({order.id: (USER, "pending")})
+    assert services.orders().get_status(order_id=order.id, actor=OWNER) == OrderStatus.CANCELLED

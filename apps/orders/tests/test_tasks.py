@@ -1,6 +1,5 @@
 """What happens when events of orders arrive: late, twice, and in the customer's mailbox."""
 
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -14,21 +13,10 @@ from apps.events.models import FailedDelivery, OutboxEvent
 from apps.orders.interface import SYSTEM
 from apps.orders.tests.factories import make_product, pay, place, ship
 from apps.products.interface import Product
-from apps.users.interface import Profile
 from config import services
 from tests.flow import audit, deliver_events
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def customer() -> UUID:
-    profile = Profile(first_name="Ada")
-    return (
-        services.users()
-        .register(username="ada", email="ada@example.com", password="correct horse 9", profile=profile)
-        .id
-    )
 
 
 def told(subject: UUID, *types: str) -> list[Event]:
@@ -84,46 +72,6 @@ def test_a_lost_reservation_told_twice_pays_back_once() -> None:
     assert not FailedDelivery.objects.using(alias_of("orders")).exists()
     deliver_events()
     audit()
-
-
-def test_the_customer_is_written_to_once_for_each_step(customer: UUID, mailoutbox: list[EmailMessage]) -> None:
-    order = place(customer, (make_product(name="Brass lamp", price="10.00"), 2))
-    ship(pay(order))
-    services.orders().refund_order(order_id=order.id, actor=SYSTEM)
-    deliver_events()
-    deliver("orders.mail_customer", *told(order.id, "order.created", "order.paid"))
-    to_customer = [mail for mail in mailoutbox if mail.to == ["ada@example.com"]]
-    assert [mail.subject for mail in to_customer] == [
-        f"Your order {order.number}",
-        f"Payment received for order {order.number}",
-        f"Your order {order.number} is on its way",
-        f"Your order {order.number} was refunded",
-    ]
-    assert str(to_customer[0].body).startswith("Hello Ada,\n\nthank you for your order")
-    assert "Total: 20.00 USD" in to_customer[0].body
-
-
-def test_cancelled_and_expired_orders_are_written_about(customer: UUID, mailoutbox: list[EmailMessage]) -> None:
-    order = place(customer, (make_product(), 1))
-    services.orders().cancel_order(order_id=order.id, actor=SYSTEM)
-    deliver_events()
-    assert [mail.subject for mail in mailoutbox][-1] == f"Your order {order.number} was cancelled"
-
-
-def test_nobody_is_written_to_who_has_no_account(mailoutbox: list[EmailMessage]) -> None:
-    place(new_id(), (make_product(stock=100), 1))
-    deliver_events()
-    assert mailoutbox == []
-
-
-def test_a_mail_server_that_is_away_is_tried_again(customer: UUID, settings: Any) -> None:  # noqa: ANN401
-    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 9
-    place(customer, (make_product(stock=100), 1))
-    deliver_events()
-    failure = FailedDelivery.objects.using(alias_of("orders")).get()
-    assert (failure.consumer, failure.state) == ("orders.mail_customer", "retrying")
-    assert failure.error.startswith("ConnectionRefusedError")
 
 
 def test_the_staff_hear_when_something_runs_out(mailoutbox: list[EmailMessage]) -> None:

@@ -67,7 +67,7 @@ def _web_options() -> list[str]:
         f"--host={settings.BIND}",
         f"--port={settings.PORT}",
         f"--workers={settings.WEB_WORKERS}",
-        f"--blocking-threads={settings.WEB_THREADS}",
+        f"--blocking-threads={settings.WEB_THREADS + settings.EVENT_STREAMS}",
         "--no-ws",
         "--respawn-failed-workers",
         "--workers-kill-timeout=20",
