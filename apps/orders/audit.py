@@ -5,7 +5,7 @@ the products service has not handled yet; what is open must be younger than `_GR
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
@@ -19,12 +19,14 @@ from apps.events.models import InboxEntry, OutboxEvent
 from apps.orders import events
 from apps.orders.interface import OrderStatus, PaymentStatus
 from apps.orders.models import OPEN_PAYMENTS, Order, OrderItem, OrderTransition, Payment, SandboxCharge
+from apps.orders.reports.rebuilding import differences
 from apps.orders.states import Action
 from apps.products.interface import Reservation, ReservationState
 from config import services
 
 _GRACE = timedelta(minutes=10)
 _PAGE = 1000
+_REPORTS_LOOKED_AT = timedelta(days=31)
 _HAS_BEEN_PAID = (OrderStatus.PAID, OrderStatus.SHIPPED, OrderStatus.DELIVERED)
 _Row = TypeVar("_Row", bound=Model)
 _CHARGED = (PaymentStatus.SUCCEEDED, PaymentStatus.REFUNDING, PaymentStatus.REFUNDED)
@@ -202,6 +204,19 @@ def _pages(rows: QuerySet[_Row]) -> Iterator[list[_Row]]:
         page = list(rows.filter(pk__gt=page[-1].pk)[:_PAGE])
 
 
+def _reports() -> Iterator[str]:
+    """The last days only; `manage.py rebuild_reports --check` looks at all of them."""
+    return differences(since=_reported_since().date())
+
+
+def _count_reported() -> int:
+    return Order.objects.filter(created_at__gte=_reported_since()).count()
+
+
+def _reported_since() -> datetime:
+    return timezone.now() - _REPORTS_LOOKED_AT
+
+
 RULES = [
     Rule("an order's total is the sum of its lines and its shipping", Order.objects.count, _totals),
     Rule("a line's total is price times quantity", OrderItem.objects.count, _line_totals),
@@ -215,4 +230,5 @@ RULES = [
     Rule("the sandbox's books agree with the payments", SandboxCharge.objects.count, _provider),
     Rule("the stock of every order is where its status says", Order.objects.count, _reservations),
     Rule("no stock is held for an order that does not exist", Order.objects.count, _orphans),
+    Rule("the reports of the last month agree with the orders", _count_reported, _reports),
 ]

@@ -74,6 +74,8 @@ class OrderItem(models.Model):
 
     class Meta:
         ordering = ["id"]
+        # What a product was called when it was last ordered.
+        indexes = [models.Index(fields=["product_id", "-id"], name="order_item_of_product")]
         constraints = [
             models.UniqueConstraint(fields=["order", "product_id"], name="order_item_once"),
             models.CheckConstraint(condition=Q(quantity__gt=0), name="order_item_quantity_positive"),
@@ -134,6 +136,8 @@ class Payment(models.Model):
         indexes = [
             models.Index(fields=["asked_at"], condition=Q(status__in=OPEN_PAYMENTS), name="payment_open"),
             models.Index(fields=["asked_at"], condition=Q(failure_code=NEVER_ARRIVED), name="payment_given_up"),
+            models.Index(fields=["paid_at"], condition=Q(paid_at__isnull=False), name="payment_by_time"),
+            models.Index(fields=["refunded_at"], condition=Q(refunded_at__isnull=False), name="payment_refunded"),
         ]
         constraints = [
             models.UniqueConstraint(fields=["order"], condition=~Q(status="failed"), name="payment_once"),
@@ -162,10 +166,12 @@ class SandboxCharge(models.Model):
 
 
 class CountedOrder(models.Model):
-    """What the reports have counted of one order. What an order is now, less this, is what the reports lack."""
+    """What the reports have counted of one order; null: nothing yet. What an order is now, less this, is what the
+    reports lack. The row's lock lets one worker at a time count the order.
+    """
 
     order_id = models.UUIDField(primary_key=True)
-    counted = models.JSONField(encoder=DjangoJSONEncoder)
+    counted = models.JSONField(null=True)
     at = models.DateTimeField(default=timezone.now)
 
     def __str__(self) -> str:
@@ -191,19 +197,19 @@ class SalesBucket(models.Model):
 
 
 class StatusBucket(models.Model):
-    """Orders that were placed in a quarter of an hour, by where they stand now."""
+    """Orders that were placed on a day (UTC), by where they stand now."""
 
-    starts_at = models.DateTimeField()
+    starts_on = models.DateField()
     currency = models.CharField(max_length=3)
     status = models.CharField(max_length=9, choices=[(status, status) for status in OrderStatus])
     orders = models.IntegerField(default=0)
     amount = models.DecimalField(max_digits=MAX_DIGITS + 6, decimal_places=MAX_PLACES, default=0)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["starts_at", "currency", "status"], name="status_bucket_once")]
+        constraints = [models.UniqueConstraint(fields=["starts_on", "currency", "status"], name="status_bucket_once")]
 
     def __str__(self) -> str:
-        return f"{self.starts_at} {self.currency} {self.status}"
+        return f"{self.starts_on} {self.currency} {self.status}"
 
 
 class ProductSales(models.Model):

@@ -27,6 +27,7 @@ from apps.common.demo import (
 from apps.common.ids import derived_id
 from apps.orders.interface import OrderStatus, PaymentStatus, ShippingAddress
 from apps.orders.models import Order, OrderItem, OrderTransition, Payment, SandboxCharge
+from apps.orders.reports.counting import count_orders
 from apps.orders.services.pricing import shipping_cost
 from apps.orders.services.rows import RESERVATION_MARGIN
 from apps.orders.states import Action, target
@@ -156,6 +157,7 @@ class DemoOrders(OrderSeeder):
             catalogue.book([row.booking for row in rows], plan)
             with atomic("orders"):
                 _write(rows)
+                count_orders(row.order.id for row in rows)
             made += len(rows)
             progress(len(indices))
         return made

@@ -1,5 +1,6 @@
 """What the orders service does when it hears of something, and its periodic work."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from celery import shared_task
@@ -9,6 +10,7 @@ from apps.events.envelope import Event
 from apps.orders.events import order_id_of
 from apps.orders.interface import SYSTEM, InvalidTransition, PaymentUnknown
 from apps.orders.mail import send_order_mail
+from apps.orders.reports.counting import count_orders
 from apps.orders.states import ENDED
 from apps.users.interface import UserNotFound
 from config import services
@@ -39,6 +41,17 @@ def cancel_unfulfillable(event: Event) -> None:
     except PaymentUnknown:
         # The refund has begun: `settle_open_orders` completes it.
         return
+
+
+def count_events(events: Sequence[Event]) -> None:
+    """Bring the reports up to what the orders of these events are now."""
+    count_orders(order_id_of(event.data) for event in events)
+
+
+@subscriber("orders.count_sales")
+def count_sales(event: Event) -> None:
+    """Count the order in the reports."""
+    count_events([event])
 
 
 @shared_task(name="orders.expire_orders")
