@@ -213,13 +213,14 @@ class StatusBucket(models.Model):
 
 
 class ProductSales(models.Model):
-    """Sales of one product in a day or a month (UTC). A year is read as months, and its ends as days."""
+    """Sales of one product in a day, a month or a quarter of a year (UTC), so that a year is read from few rows."""
 
     class Span(models.TextChoices):
         DAY = "day"
         MONTH = "month"
+        QUARTER = "quarter"
 
-    span = models.CharField(max_length=5, choices=Span)
+    span = models.CharField(max_length=7, choices=Span)
     starts_on = models.DateField()
     product_id = models.UUIDField()
     currency = models.CharField(max_length=3)

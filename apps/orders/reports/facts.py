@@ -85,6 +85,17 @@ def day_of(at: datetime) -> date:
     return at.astimezone(UTC).date()
 
 
+def start_of(day: date, span: ProductSales.Span) -> date:
+    """The first day of the span that the day is in."""
+    match span:
+        case ProductSales.Span.DAY:
+            return day
+        case ProductSales.Span.MONTH:
+            return day.replace(day=1)
+        case ProductSales.Span.QUARTER:
+            return day.replace(month=day.month - (day.month - 1) % 3, day=1)
+
+
 def to_json(facts: Facts | None) -> Any:  # noqa: ANN401 - JSON
     return msgspec.to_builtins(facts)
 
@@ -107,5 +118,5 @@ def _cells_of_sale(sale: Sale, currency: str) -> Iterator[tuple[Table, Key, Sums
     yield SALES, (quarter_of(sale.at), currency), (1, units, sale.amount, 0, 0)
     day = day_of(sale.at)
     for line in sale.lines:
-        for span, starts_on in ((ProductSales.Span.DAY, day), (ProductSales.Span.MONTH, day.replace(day=1))):
-            yield PRODUCTS, (span.value, starts_on, line.product_id, currency), (1, line.units, line.amount)
+        for span in ProductSales.Span:
+            yield PRODUCTS, (span.value, start_of(day, span), line.product_id, currency), (1, line.units, line.amount)

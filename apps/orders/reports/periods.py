@@ -6,9 +6,13 @@ from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from apps.orders.reports.facts import QUARTER, quarter_of
+from apps.orders.models import ProductSales
+from apps.orders.reports.facts import QUARTER, quarter_of, start_of
 
+Span = ProductSales.Span
 _DAY = timedelta(days=1)
+_LONGEST = {Span.MONTH: timedelta(days=31), Span.QUARTER: timedelta(days=92)}
+_UTC = ZoneInfo("UTC")
 
 
 class Interval(StrEnum):
@@ -62,14 +66,22 @@ class Period:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Days that are read from sums of one span, and added, or with a sign of -1 taken away."""
+
+    span: Span
+    days: Days
+    sign: int = 1
+
+
+@dataclass(frozen=True)
 class Cover:
-    """A stretch, put together from whole days in UTC (of these, whole months and the rest of them) and from what is
-    left at its ends: less than a day each.
+    """A stretch, put together from whole days in UTC and from what is left at its ends: less than a day each. The
+    parts are the same days, put together from as few sums as can be.
     """
 
     whole: Days
-    months: Days
-    days: Sequence[Days]
+    parts: Sequence[Part]
     edges: Sequence[Stretch]
 
 
@@ -91,13 +103,35 @@ def periods(stretch: Stretch, interval: Interval, zone: ZoneInfo) -> Iterator[Pe
 
 
 def cover(stretch: Stretch) -> Cover:
-    """How to read the stretch from sums of months and days."""
-    first = (stretch.starts_at + _DAY - timedelta.resolution).date()
-    end = stretch.ends_at.date()
-    core = Stretch(midnight(first, ZoneInfo("UTC")), midnight(end, ZoneInfo("UTC")))
-    months = Days(_next(first - _DAY, Interval.MONTH), end.replace(day=1))
-    days = [Days(first, months.first), Days(months.end, end)] if months else [Days(first, end)]
-    return Cover(whole=Days(first, end), months=months, days=[each for each in days if each], edges=stretch.less(core))
+    """How to read the stretch from sums of days and more."""
+    whole = Days((stretch.starts_at + _DAY - timedelta.resolution).date(), stretch.ends_at.date())
+    core = Stretch(midnight(whole.first, _UTC), midnight(whole.end, _UTC))
+    return Cover(whole=whole, parts=list(_parts(whole)) if whole else [], edges=stretch.less(core))
+
+
+def _parts(days: Days) -> Iterator[Part]:
+    """The nearest whole quarters of a year, more or less some months, more or less some days."""
+    for span, coarser in ((Span.DAY, Span.MONTH), (Span.MONTH, Span.QUARTER)):
+        core = Days(_nearest(days.first, coarser), _nearest(days.end, coarser))
+        if days.end - days.first < _LONGEST[coarser] or not core:
+            yield Part(span, days)
+            return
+        yield from _difference(span, days.first, core.first)
+        yield from _difference(span, core.end, days.end)
+        days = core
+    yield Part(Span.QUARTER, days)
+
+
+def _difference(span: Span, first: date, end: date) -> Iterator[Part]:
+    if first != end:
+        yield Part(span, Days(first, end)) if first < end else Part(span, Days(end, first), sign=-1)
+
+
+def _nearest(day: date, span: Span) -> date:
+    """The day nearest to this one on which a span begins."""
+    begin = start_of(day, span)
+    following = start_of(begin + _LONGEST[span], span)
+    return begin if day - begin <= following - day else following
 
 
 def _first_day(day: date, interval: Interval) -> date:

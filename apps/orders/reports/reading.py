@@ -16,7 +16,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.db.models import Count, Model, OuterRef, Q, QuerySet, Subquery, Sum, Value
+from django.db.models import Count, F, Model, OuterRef, Q, QuerySet, Subquery, Sum, Value
 
 from apps.common.databases import alias_of, connection_of
 from apps.common.money import quantize
@@ -231,13 +231,13 @@ def _number_of(at: datetime | None, numbered: Sequence[tuple[int, Stretch]]) -> 
 
 
 def _sold(asked: Asked) -> Iterator[QuerySet[Any, Any]]:
-    """Product, currency, orders, units and amount: from months, from days, and from the orders at the ends."""
+    """Product, currency, orders, units and amount: from sums, and from the orders at the ends."""
     parts = cover(asked.stretch)
     kept = _in_currency(ProductSales.objects.order_by(), asked)
-    columns = ("product_id", "currency", "orders", "units", "amount")
-    spans = [(ProductSales.Span.MONTH, parts.months)] if parts.months else []
-    for span, days in (*spans, *((ProductSales.Span.DAY, days) for days in parts.days)):
-        yield kept.filter(span=span, starts_on__gte=days.first, starts_on__lt=days.end).values_list(*columns)
+    for part in parts.parts:
+        rows = kept.filter(span=part.span, starts_on__gte=part.days.first, starts_on__lt=part.days.end)
+        sums = [F(name) if part.sign > 0 else -F(name) for name in ("orders", "units", "amount")]
+        yield rows.values_list("product_id", "currency", *sums)
     for edge in parts.edges:
         paid = _in_currency(sales(), asked).filter(_within("paid_at", [edge]))
         yield paid.values_list(

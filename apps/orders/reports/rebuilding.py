@@ -21,7 +21,7 @@ from apps.common.money import MAX_PLACES
 from apps.events.models import InboxEntry, OutboxEvent
 from apps.orders.models import CountedOrder, Order, ProductSales, SalesBucket, StatusBucket
 from apps.orders.reports.counting import count_orders
-from apps.orders.reports.facts import Facts, Tally, from_json
+from apps.orders.reports.facts import Facts, Tally, from_json, start_of
 from apps.orders.reports.periods import Stretch, midnight
 from apps.orders.reports.sources import read_facts, refunds, sales
 from apps.orders.reports.tables import PRODUCTS, SALES, STATUS, TABLES, Key, Sums, Table
@@ -59,8 +59,9 @@ def differences(since: date | None = None) -> Iterator[str]:
     while day <= last:
         with _snapshot():
             found = [*_differences_on(day)]
-            if day.day == 1 or day == begin:
-                found += _differences_of_month(day.replace(day=1))
+            for span in (ProductSales.Span.MONTH, ProductSales.Span.QUARTER):
+                if day in {begin, start_of(day, span)}:
+                    found += _differences_of(span, start_of(day, span))
         yield from found
         day += _DAY
 
@@ -121,18 +122,16 @@ def _differences_on(day: date) -> Iterator[str]:
         yield from _compare(table, wanted, _rows_of(table, rows))
 
 
-def _differences_of_month(first: date) -> Iterator[str]:
-    """The sums of each product's month against those of its days."""
-    following = (first + timedelta(days=31)).replace(day=1)
-    days = ProductSales.objects.filter(span=ProductSales.Span.DAY, starts_on__gte=first, starts_on__lt=following)
+def _differences_of(span: ProductSales.Span, first: date) -> Iterator[str]:
+    """The sums of each product's month, or quarter of a year, against those of its days."""
+    end = start_of(first + timedelta(days=31 if span is ProductSales.Span.MONTH else 92), span)
+    days = ProductSales.objects.filter(span=ProductSales.Span.DAY, starts_on__gte=first, starts_on__lt=end)
     added = days.order_by().values_list("product_id", "currency").annotate(*map(Sum, PRODUCTS.sums))
-    month = ProductSales.Span.MONTH.value
     wanted: dict[Key, Sums] = {
-        (month, first, product_id, currency): (orders, units, amount.quantize(_SMALLEST))
+        (span.value, first, product_id, currency): (orders, units, amount.quantize(_SMALLEST))
         for product_id, currency, orders, units, amount in added
     }
-    months = ProductSales.objects.filter(span=month, starts_on=first)
-    yield from _compare(PRODUCTS, wanted, _rows_of(PRODUCTS, months))
+    yield from _compare(PRODUCTS, wanted, _rows_of(PRODUCTS, ProductSales.objects.filter(span=span, starts_on=first)))
 
 
 def _concerned(stretch: Stretch) -> Iterator[UUID]:
