@@ -85,6 +85,7 @@ def test_every_refusal_has_the_shape_of_errors(document: dict[str, Any]) -> None
         ("get", "products/imports/{import_id}/errors", "200 401 403 404 503"),
         ("post", "orders", "201 400 401 409 422 503"),
         ("post", "orders/{order_id}/pay", "200 400 401 402 404 409 422 503"),
+        ("get", "orders/reports/sales", "200 400 401 403 503"),
         ("post", "orders/{order_id}/ship", "200 400 401 403 404 409 503"),
     ],
 )

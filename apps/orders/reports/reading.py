@@ -139,7 +139,13 @@ class _Sums:
     refunded_amount: Decimal = Decimal(0)
 
     def __add__(self, other: "_Sums") -> "_Sums":
-        return _Sums(*(one + more for one, more in zip(vars(self).values(), vars(other).values(), strict=True)))
+        return _Sums(
+            orders=self.orders + other.orders,
+            units=self.units + other.units,
+            amount=self.amount + other.amount,
+            refunds=self.refunds + other.refunds,
+            refunded_amount=self.refunded_amount + other.refunded_amount,
+        )
 
 
 def read_sales(asked: Asked, interval: Interval) -> tuple[Sequence[SalesRow], Sequence[SalesTotal]]:
@@ -170,7 +176,9 @@ def read_products(asked: Asked, ordering: Ordering, limit: int | None) -> Iterat
         order=f"{column} DESC" if descends else column,
         limit="" if limit is None else "WHERE place <= %s",
     )
-    with closing(connection_of("orders").chunked_cursor()) as cursor:
+    connection = connection_of("orders")
+    # PostgreSQL plans a cursor of its own, for many rows, for the first ones, and never in parallel.
+    with closing(connection.chunked_cursor() if limit is None else connection.cursor()) as cursor:
         cursor.execute(statement, [*values, *([] if limit is None else [limit])])
         while rows := cursor.fetchmany(_CHUNK):
             yield from map(_to_product_row, rows)
