@@ -27,7 +27,9 @@ from apps.common.demo import (
 from apps.common.ids import derived_id
 from apps.orders.interface import OrderStatus, PaymentStatus, ShippingAddress
 from apps.orders.models import Order, OrderItem, OrderTransition, Payment, SandboxCharge
-from apps.orders.reports.counting import count_orders
+from apps.orders.reports.counting import count_new
+from apps.orders.reports.facts import Facts
+from apps.orders.reports.sources import to_facts
 from apps.orders.services.pricing import shipping_cost
 from apps.orders.services.rows import RESERVATION_MARGIN
 from apps.orders.states import Action, target
@@ -157,7 +159,7 @@ class DemoOrders(OrderSeeder):
             catalogue.book([row.booking for row in rows], plan)
             with atomic("orders"):
                 _write(rows)
-                count_orders(row.order.id for row in rows)
+                count_new({row.order.id: _facts(row) for row in rows})
             made += len(rows)
             progress(len(indices))
         return made
@@ -361,6 +363,12 @@ def _write(rows: Sequence[_Rows]) -> None:
     insert(_transitions(rows))
     insert(payment for row in rows for payment in row.payments)
     insert(_charge(payment) for row in rows for payment in row.payments if payment.paid_at)
+
+
+def _facts(row: _Rows) -> Facts:
+    """What the order counts for in the reports."""
+    returned = [payment for payment in row.payments if payment.status == PaymentStatus.REFUNDED]
+    return to_facts(row.order, row.items, [payment for payment in row.payments if payment.paid_at], returned)
 
 
 def _transitions(rows: Iterable[_Rows]) -> Iterator[OrderTransition]:

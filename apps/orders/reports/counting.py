@@ -3,14 +3,15 @@
 So an event that comes twice, late or not in its turn does no harm, and one that is lost is made up for by the next.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 from django.utils import timezone
 
+from apps.common.bulk import insert
 from apps.common.databases import atomic
 from apps.orders.models import CountedOrder
-from apps.orders.reports.facts import Tally, from_json, to_json
+from apps.orders.reports.facts import Facts, Tally, from_json, to_json
 from apps.orders.reports.sources import read_facts
 from apps.orders.reports.tables import TABLES
 
@@ -40,3 +41,13 @@ def count_orders(order_ids: Iterable[UUID]) -> int:
             changed, update_conflicts=True, unique_fields=["order_id"], update_fields=["counted", "at"]
         )
     return len(changed)
+
+
+def count_new(orders: Mapping[UUID, Facts]) -> None:
+    """Count very many orders that the caller's transaction has made, and that nobody can have counted."""
+    now, tally = timezone.now(), Tally()
+    for facts in orders.values():
+        tally.add(facts)
+    insert(CountedOrder(order_id=each, counted=to_json(facts), at=now) for each, facts in orders.items())
+    for table in TABLES:
+        table.add(tally.of(table))

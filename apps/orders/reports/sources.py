@@ -32,17 +32,11 @@ def read_facts(order_ids: Collection[UUID]) -> Mapping[UUID, Facts]:
     items = _by_order(OrderItem.objects.filter(order__in=order_ids).order_by())
     paid = _by_order(sales().filter(order__in=order_ids).only("order_id", "amount", "paid_at"))
     returned = _by_order(refunds().filter(order__in=order_ids).only("order_id", "amount", "refunded_at"))
-    return {row.id: _to_facts(row, items[row.id], paid[row.id], returned[row.id]) for row in orders}
+    return {row.id: to_facts(row, items[row.id], paid[row.id], returned[row.id]) for row in orders}
 
 
-def _by_order(rows: Iterable[_Row]) -> Mapping[UUID, list[_Row]]:
-    found: dict[UUID, list[_Row]] = defaultdict(list)
-    for row in rows:
-        found[row.order_id].append(row)
-    return found
-
-
-def _to_facts(order: Order, items: list[OrderItem], paid: list[Payment], returned: list[Payment]) -> Facts:
+def to_facts(order: Order, items: Iterable[OrderItem], paid: Iterable[Payment], returned: Iterable[Payment]) -> Facts:
+    """What an order counts for with these rows, which `sales` and `refunds` have found."""
     sold = [_to_sale(payment, payment.paid_at, items) for payment in paid if payment.paid_at]
     back = [Refunded(at=refund.refunded_at, amount=refund.amount) for refund in returned if refund.refunded_at]
     return Facts(
@@ -54,6 +48,13 @@ def _to_facts(order: Order, items: list[OrderItem], paid: list[Payment], returne
         sale=sold[0] if sold else None,
         refunds=tuple(sorted(back, key=lambda each: each.at)),
     )
+
+
+def _by_order(rows: Iterable[_Row]) -> Mapping[UUID, list[_Row]]:
+    found: dict[UUID, list[_Row]] = defaultdict(list)
+    for row in rows:
+        found[row.order_id].append(row)
+    return found
 
 
 def _to_sale(payment: Payment, paid_at: datetime, items: Iterable[OrderItem]) -> Sale:
