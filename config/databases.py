@@ -48,6 +48,8 @@ _POSTGRESQL_OPTIONS = {
     # Prepared statements: a statement that a connection has seen five times is planned no more.
     "server_side_binding": True,
     "prepare_threshold": 5,
+    # Compiling a statement (its JIT) takes longer than any of ours runs.
+    "options": "-c jit=off",
 }
 
 

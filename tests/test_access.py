@@ -86,6 +86,9 @@ DELETE  categories/{category}                 401    403      -      204     403
 GET     orders                                401    200      -      200     200    200
 POST    orders                                401    201      -      201     201    201
 GET     orders/user/{user}                    401    200    404      404     200    200
+GET     orders/reports/sales                  401    403      -      403     200    200
+GET     orders/reports/products               401    403      -      403     200    200
+GET     orders/reports/status                 401    403      -      403     200    200
 GET     orders/{pending}                      401    200    404      404     200    200
 PUT     orders/{pending}                      401    200    404      404     404    404
 PATCH   orders/{pending}                      401    200    404      404     404    404

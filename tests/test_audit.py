@@ -19,7 +19,18 @@ from apps.common.databases import alias_of
 from apps.common.ids import new_id
 from apps.events.models import FailedDelivery, InboxEntry, OutboxEvent
 from apps.orders.interface import SYSTEM, PaymentUnknown
-from apps.orders.models import Order, OrderItem, OrderTransition, Payment, Refund, SandboxCharge, SandboxRefund
+from apps.orders.models import (
+    Order,
+    OrderItem,
+    OrderTransition,
+    Payment,
+    ProductSales,
+    Refund,
+    SalesBucket,
+    SandboxCharge,
+    SandboxRefund,
+    StatusBucket,
+)
 from apps.orders.tests.factories import make_product, pay, place, ship
 from apps.products.interface import ProductChange
 from apps.products.interface import StockLine as ProductLine
@@ -31,6 +42,7 @@ from tests.flow import audit, deliver_events
 
 pytestmark = pytest.mark.django_db
 PAID = {"status": "paid"}
+REPORTS = "the reports of the last month agree with the orders"
 
 
 def rules() -> list[Rule]:
@@ -110,11 +122,19 @@ CORRUPTIONS: list[tuple[set[str], Callable[[], object]]] = [
         lambda: Product.objects.update(unannounced=True, updated_at=timezone.now() - timedelta(minutes=11)),
     ),
     (
-        {"an order's total is the sum of its lines and its shipping", "a paid order has one payment of its total"},
+        {
+            REPORTS,
+            "an order's total is the sum of its lines and its shipping",
+            "a paid order has one payment of its total",
+        },
         lambda: Order.objects.filter(**PAID).update(total=F("total") + 1),
     ),
     (
-        {"a line's total is price times quantity", "an order's total is the sum of its lines and its shipping"},
+        {
+            REPORTS,
+            "a line's total is price times quantity",
+            "an order's total is the sum of its lines and its shipping",
+        },
         lambda: OrderItem.objects.update(total=F("total") + 1),
     ),
     (
@@ -126,11 +146,12 @@ CORRUPTIONS: list[tuple[set[str], Callable[[], object]]] = [
         lambda: OrderTransition.objects.filter(status="shipped").update(status="paid"),
     ),
     (
-        {"a paid order has one payment of its total", "the sandbox's books agree with the payments"},
+        {REPORTS, "a paid order has one payment of its total", "the sandbox's books agree with the payments"},
         lambda: Payment.objects.filter(order__status="paid").update(status="failed"),
     ),
     (
         {
+            REPORTS,
             "no money is kept for an order that is not paid or has ended",
             "what a payment has promised back is what its refunds say",
         },
@@ -150,11 +171,12 @@ CORRUPTIONS: list[tuple[set[str], Callable[[], object]]] = [
         lambda: StockMovement.objects.filter(kind="sale", delta=-3).update(kind="adjustment"),
     ),
     (
-        {"a paid order has one payment of its total", "the sandbox's books agree with the payments"},
+        {REPORTS, "a paid order has one payment of its total", "the sandbox's books agree with the payments"},
         lambda: Payment.objects.filter(order__status="paid").update(amount=1),
     ),
     (
         {
+            REPORTS,
             "no money is kept for an order that is not paid or has ended",
             "a timeline has every change once",
             "an order stands where its timeline ends",
@@ -190,11 +212,16 @@ CORRUPTIONS: list[tuple[set[str], Callable[[], object]]] = [
         lambda: Payment.objects.filter(order__status="paid").update(refunded_amount=1),
     ),
     (
-        {"what a payment has promised back is what its refunds say", "the sandbox's books agree with the payments"},
+        {
+            REPORTS,
+            "what a payment has promised back is what its refunds say",
+            "the sandbox's books agree with the payments",
+        },
         lambda: Refund.objects.update(amount=1),
     ),
     (
         {
+            REPORTS,
             "what a payment has promised back is what its refunds say",
             "the sandbox's books agree with the payments",
             "the stock of every order is where its status says",
@@ -222,6 +249,9 @@ CORRUPTIONS: list[tuple[set[str], Callable[[], object]]] = [
         {"the stock of every order is where its status says", "reserved equals the sum of active reservations"},
         lambda: Reservation.objects.all().delete(),
     ),
+    ({REPORTS}, lambda: SalesBucket.objects.update(units=F("units") + 1)),
+    ({REPORTS}, lambda: StatusBucket.objects.all().delete()),
+    ({REPORTS}, lambda: ProductSales.objects.filter(span="month").update(amount=F("amount") + 1)),
 ]
 
 

@@ -88,6 +88,7 @@ def test_every_refusal_has_the_shape_of_errors(document: dict[str, Any]) -> None
         ("post", "orders/{order_id}/refund", "200 400 401 402 403 404 409 422 503"),
         ("get", "orders/{order_id}/refunds", "200 401 404 503"),
         ("post", "payments/webhooks/{provider}", "200 400 404 503"),
+        ("get", "orders/reports/sales", "200 400 401 403 503"),
         ("post", "orders/{order_id}/ship", "200 400 401 403 404 409 503"),
     ],
 )

@@ -6,7 +6,7 @@ the products service has not handled yet; what is open must be younger than `_GR
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TypeVar
 from uuid import UUID
@@ -34,12 +34,14 @@ from apps.orders.models import (
     SandboxCharge,
     SandboxRefund,
 )
+from apps.orders.reports.rebuilding import differences
 from apps.orders.states import Action
 from apps.products.interface import Reservation, ReservationState
 from config import services
 
 _GRACE = timedelta(minutes=10)
 _PAGE = 1000
+_REPORTS_LOOKED_AT = timedelta(days=31)
 _HAS_BEEN_PAID = (OrderStatus.PAID, OrderStatus.SHIPPED, OrderStatus.DELIVERED)
 _Row = TypeVar("_Row", bound=Model)
 _KEPT = (PaymentStatus.SUCCEEDED, PaymentStatus.PARTIALLY_REFUNDED)
@@ -287,6 +289,19 @@ def _pages(rows: QuerySet[_Row]) -> Iterator[list[_Row]]:
         page = list(rows.filter(pk__gt=page[-1].pk)[:_PAGE])
 
 
+def _reports() -> Iterator[str]:
+    """The last days only; `manage.py rebuild_reports --check` looks at all of them."""
+    return differences(since=_reported_since().date())
+
+
+def _count_reported() -> int:
+    return Order.objects.filter(created_at__gte=_reported_since()).count()
+
+
+def _reported_since() -> datetime:
+    return timezone.now() - _REPORTS_LOOKED_AT
+
+
 RULES = [
     Rule("an order's total is the sum of its lines and its shipping", Order.objects.count, _totals),
     Rule("a line's total is price times quantity", OrderItem.objects.count, _line_totals),
@@ -301,4 +316,5 @@ RULES = [
     Rule("the sandbox's books agree with the payments", SandboxCharge.objects.count, _provider),
     Rule("the stock of every order is where its status says", Order.objects.count, _reservations),
     Rule("no stock is held for an order that does not exist", Order.objects.count, _orphans),
+    Rule("the reports of the last month agree with the orders", _count_reported, _reports),
 ]

@@ -79,6 +79,8 @@ class OrderItem(models.Model):
 
     class Meta:
         ordering = ["id"]
+        # What a product was called when it was last ordered.
+        indexes = [models.Index(fields=["product_id", "-id"], name="order_item_of_product")]
         constraints = [
             models.UniqueConstraint(fields=["order", "product_id"], name="order_item_once"),
             models.CheckConstraint(condition=Q(quantity__gt=0), name="order_item_quantity_positive"),
@@ -139,6 +141,7 @@ class Payment(models.Model):
             models.Index(
                 fields=["asked_at"], condition=Q(failure_code__in=[NEVER_ARRIVED, ABANDONED]), name="payment_given_up"
             ),
+            models.Index(fields=["paid_at"], condition=Q(paid_at__isnull=False), name="payment_by_time"),
         ]
         constraints = [
             models.UniqueConstraint(fields=["order"], condition=~Q(status="failed"), name="payment_once"),
@@ -185,7 +188,10 @@ class Refund(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        indexes = [models.Index(fields=["asked_at"], condition=Q(status__in=OPEN_REFUNDS), name="refund_open")]
+        indexes = [
+            models.Index(fields=["asked_at"], condition=Q(status__in=OPEN_REFUNDS), name="refund_open"),
+            models.Index(fields=["refunded_at"], condition=Q(refunded_at__isnull=False), name="refund_by_time"),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["payment"], condition=Q(status__in=OPEN_REFUNDS), name="refund_one_at_a_time"
@@ -240,10 +246,12 @@ class SandboxRefund(models.Model):
 
 
 class CountedOrder(models.Model):
-    """What the reports have counted of one order. What an order is now, less this, is what the reports lack."""
+    """What the reports have counted of one order; null: nothing yet. What an order is now, less this, is what the
+    reports lack. The row's lock lets one worker at a time count the order.
+    """
 
     order_id = models.UUIDField(primary_key=True)
-    counted = models.JSONField(encoder=DjangoJSONEncoder)
+    counted = models.JSONField(null=True)
     at = models.DateTimeField(default=timezone.now)
 
     def __str__(self) -> str:
@@ -269,29 +277,30 @@ class SalesBucket(models.Model):
 
 
 class StatusBucket(models.Model):
-    """Orders that were placed in a quarter of an hour, by where they stand now."""
+    """Orders that were placed on a day (UTC), by where they stand now."""
 
-    starts_at = models.DateTimeField()
+    starts_on = models.DateField()
     currency = models.CharField(max_length=3)
     status = models.CharField(max_length=9, choices=[(status, status) for status in OrderStatus])
     orders = models.IntegerField(default=0)
     amount = models.DecimalField(max_digits=MAX_DIGITS + 6, decimal_places=MAX_PLACES, default=0)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["starts_at", "currency", "status"], name="status_bucket_once")]
+        constraints = [models.UniqueConstraint(fields=["starts_on", "currency", "status"], name="status_bucket_once")]
 
     def __str__(self) -> str:
-        return f"{self.starts_at} {self.currency} {self.status}"
+        return f"{self.starts_on} {self.currency} {self.status}"
 
 
 class ProductSales(models.Model):
-    """Sales of one product in a day or a month (UTC). A year is read as months, and its ends as days."""
+    """Sales of one product in a day, a month or a quarter of a year (UTC), so that a year is read from few rows."""
 
     class Span(models.TextChoices):
         DAY = "day"
         MONTH = "month"
+        QUARTER = "quarter"
 
-    span = models.CharField(max_length=5, choices=Span)
+    span = models.CharField(max_length=7, choices=Span)
     starts_on = models.DateField()
     product_id = models.UUIDField()
     currency = models.CharField(max_length=3)

@@ -27,6 +27,9 @@ from apps.common.demo import (
 from apps.common.ids import derived_id
 from apps.orders.interface import OrderStatus, PaymentStatus, RefundStatus, ShippingAddress
 from apps.orders.models import Order, OrderItem, OrderTransition, Payment, Refund, SandboxCharge, SandboxRefund
+from apps.orders.reports.counting import count_new
+from apps.orders.reports.facts import Facts
+from apps.orders.reports.sources import to_facts
 from apps.orders.services.pricing import shipping_cost
 from apps.orders.services.rows import RESERVATION_MARGIN
 from apps.orders.states import Action, target
@@ -157,6 +160,7 @@ class DemoOrders(OrderSeeder):
             catalogue.book([row.booking for row in rows], plan)
             with atomic("orders"):
                 _write(rows)
+                count_new({row.order.id: _facts(row) for row in rows})
             made += len(rows)
             progress(len(indices))
         return made
@@ -386,6 +390,11 @@ def _write(rows: Sequence[_Rows]) -> None:
     insert(refund for row in rows for refund in row.refunds)
     insert(_charge(payment) for row in rows for payment in row.payments if payment.paid_at)
     insert(_paid_back(refund) for row in rows for refund in row.refunds)
+
+
+def _facts(row: _Rows) -> Facts:
+    """What the order counts for in the reports."""
+    return to_facts(row.order, row.items, [payment for payment in row.payments if payment.paid_at], row.refunds)
 
 
 def _transitions(rows: Iterable[_Rows]) -> Iterator[OrderTransition]:

@@ -1,14 +1,16 @@
 """What the orders service does when it hears of something, and its periodic work."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from celery import shared_task
 
-from apps.events.consumer import subscriber
+from apps.events.consumer import batch_subscriber, subscriber
 from apps.events.envelope import Event
 from apps.orders.events import order_id_of
 from apps.orders.interface import SYSTEM, InvalidTransition, PaymentUnknown
 from apps.orders.mail import MAILED, order_mail
+from apps.orders.reports.counting import count_orders
 from apps.orders.states import ENDED
 from apps.users.interface import UserNotFound
 from config import services
@@ -46,6 +48,12 @@ def cancel_unfulfillable(event: Event) -> None:
     except PaymentUnknown:
         # The refund has begun: `settle_open_orders` completes it.
         return
+
+
+@batch_subscriber("orders.count_sales")
+def count_sales(events: Sequence[Event]) -> None:
+    """Bring the reports up to what the orders of these events are now."""
+    count_orders(order_id_of(event.data) for event in events)
 
 
 @shared_task(name="orders.expire_orders")

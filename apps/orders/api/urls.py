@@ -2,11 +2,14 @@
 
 from django.urls import path
 
-from apps.orders.api import quick, stream, views
+from apps.orders.api import quick, reports, stream, views
 
 urlpatterns = [
     path("orders", quick.place(views.OrderListView.as_view()), name="orders"),
     path("orders/user/<uuid:user_id>", views.UserOrdersView.as_view(), name="user-orders"),
+    path("orders/reports/sales", reports.SalesReportView.as_view(), name="sales-report"),
+    path("orders/reports/products", reports.ProductReportView.as_view(), name="product-report"),
+    path("orders/reports/status", reports.StatusReportView.as_view(), name="status-report"),
     path("orders/<uuid:order_id>", views.OrderView.as_view(), name="order"),
     path("orders/<uuid:order_id>/status", views.StatusView.as_view(), name="order-status"),
     path("orders/<uuid:order_id>/timeline", views.TimelineView.as_view(), name="order-timeline"),

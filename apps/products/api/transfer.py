@@ -21,6 +21,7 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.views import APIView
 
+from apps.common.api.download import csv_file
 from apps.common.api.paging import NewestFirst
 from apps.common.api.permissions import IsCatalogStaff, caller_id
 from apps.common.api.schema import refusal
@@ -29,7 +30,6 @@ from apps.products.api.serializers import FiltersInput, read_attributes
 from apps.products.models import ImportJob, ImportRow
 from apps.products.selection import Filters, select_products
 from apps.products.transfer import jobs
-from apps.products.transfer.download import csv_file
 from apps.products.transfer.export import export
 from config import services
 

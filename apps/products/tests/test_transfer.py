@@ -17,6 +17,7 @@ from django.db import OperationalError, connections
 from django.test import Client
 from rest_framework.test import APIClient
 
+from apps.common.cells import write
 from apps.common.databases import alias_of
 from apps.common.ids import new_id
 from apps.events.models import OutboxEvent
@@ -630,7 +631,7 @@ class TestRunning:
 
     @pytest.mark.parametrize("column", ["attribute:x", 'attribute:"\\ud800"'])
     def test_half_a_character_fails_its_row(self, staff: LoggedIn, column: str) -> None:
-        text = f'sku,name,price,{sheets.write([[column]], ",").strip()}\nS1,Lamp,1,"""\\ud800"""\nS2,Sofa,1,plain\n'
+        text = f'sku,name,price,{write([[column]], ",").strip()}\nS1,Lamp,1,"""\\ud800"""\nS2,Sofa,1,plain\n'
 
         response = send(staff, text)
 

@@ -16,11 +16,11 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from apps.common.admin import ReadOnlyAdmin
+from apps.common.api.download import csv_file
 from apps.common.errors import DomainError
 from apps.products.models import ImportJob, ImportRow, Product
 from apps.products.transfer import jobs
 from apps.products.transfer.columns import ADJUSTMENTS, ATTRIBUTE, EXPORTED
-from apps.products.transfer.download import csv_file
 from apps.products.transfer.export import export
 from config import services
 

@@ -11,10 +11,11 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any
 
+from apps.common.cells import bare, guard
 from apps.common.errors import Problem
 from apps.common.money import quantize
 from apps.products.models import Product
-from apps.products.transfer.sheets import UnreadableFile, bare, guard
+from apps.products.transfer.sheets import UnreadableFile
 
 EXPORTED = ("sku", "name", "description", "price", "currency", "category", "group", "tags", "active", "stock")
 # Only read: they change what is on hand, and a file that was exported must not.

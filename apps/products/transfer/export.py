@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from django.db.models import QuerySet
 
+from apps.common.cells import BOM, write
 from apps.products.models import Product
 from apps.products.services.levels import levels_of
-from apps.products.transfer import sheets
 from apps.products.transfer.columns import EXPORTED, cells_of, title_of
 
 BATCH = 500
@@ -17,12 +17,12 @@ def export(products: QuerySet[Product]) -> Iterator[str]:
     attributes = products.order_by().values_list("attributes", flat=True).iterator(chunk_size=BATCH)
     columns = [*EXPORTED, *map(title_of, sorted({name for each in attributes for name in each}))]
     # Without it, Excel takes UTF-8 for something older.
-    yield sheets.BOM + sheets.write([columns])
+    yield BOM + write([columns])
     for rows in _batches(products):
         levels = levels_of([row.pk for row in rows])
         stocks = {key: level.available for key, level in levels.items()}
         cells = (cells_of(row, stock=stocks.get(row.pk, 0)) for row in rows)
-        yield sheets.write([each.get(column, "") for column in columns] for each in cells)
+        yield write([each.get(column, "") for column in columns] for each in cells)
 
 
 def _batches(products: QuerySet[Product]) -> Iterator[list[Product]]:

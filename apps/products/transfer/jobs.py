@@ -18,6 +18,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from apps.common.bulk import delete_in_batches
+from apps.common.cells import BOM, guard, write
 from apps.common.databases import atomic
 from apps.common.errors import Conflict, DomainError, NotFound
 from apps.events.consumer import LATER
@@ -160,15 +161,15 @@ def run_chunk(products: ProductService, job_id: UUID, number: int) -> None:
 def failed_rows(job: ImportJob) -> Iterator[str]:
     """The rows that failed, as CSV with the reasons in a last column: to be mended and sent again."""
     kept = [index for index, name in enumerate(names_of(job.columns)) if name != ERROR]
-    yield sheets.BOM + sheets.write([[*(job.columns[index] for index in kept), ERROR]], job.delimiter)
+    yield BOM + write([[*(job.columns[index] for index in kept), ERROR]], job.delimiter)
     rows = job.rows.filter(outcome=Outcome.FAILED).order_by("number")
     for row in rows.iterator(chunk_size=CHUNK):
         cells = dict(enumerate(row.cells or ()))
         reasons = "; ".join(problem["detail"] for problem in row.problems)
         texts = (cells.get(index, "") for index in kept)
         # What was guarded when it came in is guarded already.
-        shown = [text if text.startswith("'") else sheets.guard(text) for text in texts]
-        yield sheets.write([[*shown, sheets.guard(reasons)]], job.delimiter)
+        shown = [text if text.startswith("'") else guard(text) for text in texts]
+        yield write([[*shown, guard(reasons)]], job.delimiter)
 
 
 def clean() -> None:

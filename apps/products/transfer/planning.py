@@ -14,6 +14,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxLengthValidator
 
 from apps.common.api.renderers import to_json
+from apps.common.cells import bare
 from apps.common.errors import DomainError, Problem
 from apps.products.interface import NewProduct, ProductChange, SkuTaken, StockLevel
 from apps.products.models import Category, ImportJob, ImportRow, Product
@@ -22,7 +23,7 @@ from apps.products.services.categories import choose_category, find_categories, 
 from apps.products.services.inventory import check_on_hand
 from apps.products.services.levels import levels_of
 from apps.products.transfer import columns
-from apps.products.transfer.sheets import Line, bare
+from apps.products.transfer.sheets import Line
 
 MAX_NEW_CATEGORIES = 200
 _KEY_LENGTH = 192

@@ -1,4 +1,4 @@
-"""CSV as spreadsheets write it: in which encoding, divided by what, and with cells that are no formula.
+"""CSV as spreadsheets write it: in which encoding, and divided by what. `apps/common/cells.py` writes it.
 
 A file is read before any of its rows counts: what is wrong with the file as a whole, such as a quote that is never
 closed, refuses all of it. A row that is wrong in itself is a matter of that row.
@@ -7,7 +7,7 @@ closed, refuses all of it. A row that is wrong in itself is a matter of that row
 import codecs
 import csv
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
 
@@ -17,21 +17,9 @@ from apps.common.errors import InvalidInput, TooLarge
 
 MAX_ROWS = 50_000
 MAX_COLUMNS = 1_000
-BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
-
 _DELIMITERS = ",;\t"
 _ENCODINGS = {"utf-8": "utf-8-sig", "utf-16": "utf-16", "cp1252": "cp1252", "iso8859-1": "cp1252", "ascii": "utf-8-sig"}
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
-
-# What a spreadsheet takes for a formula, or for a number or a date, and would run or spoil: an apostrophe before it
-# says that it is a text. One that was there already gets another, so that each text has a form of its own.
-_AT_RISK = re.compile(
-    r"""
-    '* (?: \s*[=+\-@\uff1d\uff0b\uff0d\uff20] | [\t\r\n]
-         | (?: 0\d+ | \d{12,} | \d+[eE]\d+ | \d{1,4}[-/.]\d{1,2} (?: [-/.]\d{1,4} )? ) \Z )
-    """,
-    re.VERBOSE,
-)
 
 
 class UnreadableFile(InvalidInput):
@@ -78,25 +66,6 @@ def read(content: bytes, charset: str | None = None) -> Sheet:
     if len(header) > MAX_COLUMNS:
         raise UnreadableFile(f"The file has {len(header)} columns; at most {MAX_COLUMNS} are read.")
     return Sheet(delimiter, header, _lines(records, len(header)))
-
-
-def write(rows: Iterable[Sequence[str]], delimiter: str = ",") -> str:
-    """The rows as CSV (RFC 4180), their cells as they are."""
-    text = StringIO()
-    csv.writer(text, delimiter=delimiter).writerows(rows)
-    return text.getvalue()
-
-
-def guard(text: str) -> str:
-    """The text as a cell that no spreadsheet runs or rewrites."""
-    return f"'{text}" if _AT_RISK.match(text) else text
-
-
-def bare(cell: str) -> str:
-    """The text that a cell stands for: what `guard` has added is gone, and so is white space around it."""
-    text = cell.strip()
-    text = text[1:] if text.startswith("'") and _AT_RISK.match(text[1:]) else text
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _decode(content: bytes, charset: str | None) -> str:
