@@ -8,7 +8,7 @@ from django.utils.safestring import mark_safe
 
 from apps.common.admin import ReadOnlyAdmin, ReadOnlyInline, amount_column
 from apps.common.errors import DomainError
-from apps.events.admin import FailedDeliveryAdmin, OutboxAdmin
+from apps.events.admin import FailedDeliveryAdmin, OutboxAdmin, WebhookDeliveryAdmin, WebhookEndpointAdmin
 from apps.orders.interface import Actor
 from apps.orders.models import (
     Order,
@@ -18,6 +18,8 @@ from apps.orders.models import (
     OrderTransition,
     Payment,
     SandboxCharge,
+    ShopWebhookDelivery,
+    ShopWebhookEndpoint,
 )
 from config import services
 
@@ -125,3 +127,13 @@ class OrdersEventAdmin(OutboxAdmin):
 @admin.register(OrdersFailedDelivery)
 class OrdersFailedDeliveryAdmin(FailedDeliveryAdmin):
     service = "orders"
+
+
+@admin.register(ShopWebhookEndpoint)
+class ShopWebhookEndpointAdmin(WebhookEndpointAdmin):
+    pass
+
+
+@admin.register(ShopWebhookDelivery)
+class ShopWebhookDeliveryAdmin(WebhookDeliveryAdmin):
+    pass
