@@ -144,7 +144,7 @@ class WebhookEndpoint(models.Model):
         OFF = "off", "off: nothing is kept for it"
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    url = models.URLField(max_length=2000)
+    url = models.CharField("URL", max_length=2000)
     types = models.JSONField(default=list, blank=True, help_text="The events that it wants; none means all.")
     description = models.CharField(max_length=200, blank=True)
     owner_email = models.EmailField(max_length=254, help_text="Who is told when it fails for too long.")

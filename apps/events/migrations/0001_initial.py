@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
             name='WebhookEndpoint',
             fields=[
                 ('id', models.UUIDField(default=apps.common.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('url', models.URLField(max_length=2000)),
+                ('url', models.CharField(max_length=2000, verbose_name='URL')),
                 ('types', models.JSONField(blank=True, default=list, help_text='The events that it wants; none means all.')),
                 ('description', models.CharField(blank=True, max_length=200)),
                 ('owner_email', models.EmailField(help_text='Who is told when it fails for too long.', max_length=254)),

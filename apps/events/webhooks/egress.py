@@ -33,7 +33,7 @@ _PUBLIC = IPv6Network("2000::/3")
 _SIX_TO_FOUR = IPv6Network("2002::/16")
 
 
-class RefusedAddress(ValueError):
+class RefusedAddress(Exception):
     """Nothing is sent there; the sentence says why."""
 
 
@@ -110,6 +110,9 @@ def _exchange(parts: SplitResult, headers: Mapping[str, str], body: bytes, deadl
                 begin = response.read(_RESPONSE_BYTES)
         finally:
             connection.close()
+    if monotonic() >= deadline:
+        # What was cut off reads like an answer that has ended.
+        raise TimeoutError
     # PostgreSQL takes no NUL.
     return response.status, begin.decode("utf-8", "replace").replace("\0", "")[:_RESPONSE_CHARACTERS]
 
