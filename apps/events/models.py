@@ -140,8 +140,8 @@ class WebhookEndpoint(models.Model):
 
     class State(models.TextChoices):
         ACTIVE = "active"
-        PAUSED = "paused", "paused: it failed for too long; what it misses is kept"
-        OFF = "off", "off: nothing is kept for it"
+        PAUSED = "paused", "Paused: it failed for too long; what it misses is kept"
+        OFF = "off", "Off: nothing is kept for it"
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     url = models.CharField("URL", max_length=2000)

@@ -262,6 +262,8 @@ SPECTACULAR_SETTINGS = {
         "OrderStatusEnum": "apps.orders.interface.OrderStatus",
         "PaymentStatusEnum": "apps.orders.interface.PaymentStatus",
         "RoleEnum": "apps.users.interface.Role",
+        "EndpointStateEnum": "apps.events.models.WebhookEndpoint.State",
+        "DeliveryStateEnum": "apps.events.models.WebhookDelivery.State",
         "ErrorTypeEnum": "apps.common.api.schema.ERROR_TYPES",
     },
 }

@@ -26,13 +26,13 @@ class EndpointInput(InputSerializer):
 class StateFilter(QueryInput):
     """Which deliveries to list."""
 
-    state = serializers.ChoiceField(choices=WebhookDelivery.State.values, required=False)
+    state = serializers.ChoiceField(choices=WebhookDelivery.State.choices, required=False)
 
 
 class EndpointSerializer(DataclassSerializer[Endpoint]):
     """An address that wants to hear of events."""
 
-    state = serializers.ChoiceField(choices=WebhookEndpoint.State.values)
+    state = serializers.ChoiceField(choices=WebhookEndpoint.State.choices)
 
     class Meta:
         dataclass = Endpoint
@@ -41,7 +41,7 @@ class EndpointSerializer(DataclassSerializer[Endpoint]):
 class EndpointWithSecretSerializer(DataclassSerializer[EndpointWithSecret]):
     """An endpoint with its secret, which is shown this once."""
 
-    state = serializers.ChoiceField(choices=WebhookEndpoint.State.values)
+    state = serializers.ChoiceField(choices=WebhookEndpoint.State.choices)
 
     class Meta:
         dataclass = EndpointWithSecret
@@ -50,7 +50,7 @@ class EndpointWithSecretSerializer(DataclassSerializer[EndpointWithSecret]):
 class DeliverySerializer(DataclassSerializer[Delivery]):
     """An event on its way to an endpoint, with its last attempt."""
 
-    state = serializers.ChoiceField(choices=WebhookDelivery.State.values)
+    state = serializers.ChoiceField(choices=WebhookDelivery.State.choices)
 
     class Meta:
         dataclass = Delivery

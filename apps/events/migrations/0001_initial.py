@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
                 ('types', models.JSONField(blank=True, default=list, help_text='The events that it wants; none means all.')),
                 ('description', models.CharField(blank=True, max_length=200)),
                 ('owner_email', models.EmailField(help_text='Who is told when it fails for too long.', max_length=254)),
-                ('state', models.CharField(choices=[('active', 'Active'), ('paused', 'paused: it failed for too long; what it misses is kept'), ('off', 'off: nothing is kept for it')], default='active', max_length=8)),
+                ('state', models.CharField(choices=[('active', 'Active'), ('paused', 'Paused: it failed for too long; what it misses is kept'), ('off', 'Off: nothing is kept for it')], default='active', max_length=8)),
                 ('reason', models.CharField(blank=True, help_text='Why the shop has stopped it.', max_length=300)),
                 ('secret', models.TextField(help_text='Encrypted.')),
                 ('old_secret', models.TextField(blank=True, help_text='Encrypted; signs, too, for a day after it was replaced.')),
