@@ -147,7 +147,7 @@ def things(owner: LoggedIn) -> Mapping[str, Callable[[], object]]:
 
     @cache
     def pinged() -> tuple[UUID, UUID]:
-        endpoint_id = webhooks.create_endpoint(**WEBHOOK).id
+        endpoint_id = webhooks.create_endpoint(url=WEBHOOK["url"], owner_email=WEBHOOK["owner_email"]).id
         return endpoint_id, webhooks.send_test(endpoint_id=endpoint_id).id
 
     return {

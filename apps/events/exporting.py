@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 
 from django.db import connections
 
@@ -21,8 +21,8 @@ _TROUBLE_SECONDS = 2.0
 def keep_exporting(name: str, stop: threading.Event) -> None:
     """Hand the outlet what it has yet to get until told to stop, and send webhooks."""
     outage = Outage(f"The outlet of events {name!r}")
-    outlet = outlets.make(name)
-    with Sender() if name == outlets.WEBHOOKS else nullcontext() as sender:
+    sending = Sender() if name == outlets.WEBHOOKS else nullcontext()
+    with closing(outlets.make(name)) as outlet, sending as sender:
         while not stop.is_set():
             try:
                 taken = sum(outlets.export_batch(alias, name, outlet) for alias in all_aliases())
@@ -40,10 +40,10 @@ def keep_exporting(name: str, stop: threading.Event) -> None:
 def export_all() -> None:
     """Hand every outlet what it has yet to get, once; one that is away keeps nobody else waiting."""
     for name in outlets.configured():
-        outlet = outlets.make(name)
         try:
-            while sum(outlets.export_batch(alias, name, outlet) for alias in all_aliases()):
-                pass
-        except Exception:
-            logger.exception("The outlet of events %r does not answer", name)
+            with closing(outlets.make(name)) as outlet:
+                while sum(outlets.export_batch(alias, name, outlet) for alias in all_aliases()):
+                    pass
+        except Exception as error:  # noqa: BLE001 - as above
+            logger.warning("The outlet of events %r does not answer (%s: %s)", name, type(error).__name__, error)
     send_due()

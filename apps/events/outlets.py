@@ -30,6 +30,9 @@ class Outlet(Protocol):
     def publish(self, events: Sequence[Event]) -> None:
         """Take all of the events, or raise."""
 
+    def close(self) -> None:
+        """Let go of the connection."""
+
 
 _OUTLETS: Mapping[str, Callable[[], Outlet]] = {
     WEBHOOKS: fan_out.Webhooks,

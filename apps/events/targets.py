@@ -39,7 +39,7 @@ class AmqpExchange:
                     confirm_timeout=_ANSWER_SECONDS,
                 )
         except Exception:
-            self._close()
+            self.close()
             raise
 
     def _open(self) -> Producer:
@@ -54,7 +54,8 @@ class AmqpExchange:
         self._producer = Producer(self._connection.channel(), exchange)
         return self._producer
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Let go of the connection, without asking a server that may have hung."""
         if self._connection:
             self._connection.collect()
         self._connection = self._producer = None
@@ -83,3 +84,7 @@ class RedisStream:
                 approximate=True,
             )
         pipeline.execute()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._redis.close()

@@ -264,6 +264,7 @@ SPECTACULAR_SETTINGS = {
         "RoleEnum": "apps.users.interface.Role",
         "EndpointStateEnum": "apps.events.models.WebhookEndpoint.State",
         "DeliveryStateEnum": "apps.events.models.WebhookDelivery.State",
+        "ImportStateEnum": "apps.products.models.ImportJob.State",
         "ErrorTypeEnum": "apps.common.api.schema.ERROR_TYPES",
     },
 }

@@ -1,6 +1,6 @@
 """Posting to strangers: where it may go, and how it ends."""
 
-import datetime
+import datetime as dt
 import socket
 import ssl
 import threading
@@ -30,13 +30,13 @@ def post(url: str) -> Answer:
 
 
 @pytest.fixture
-def _inside(settings: Settings) -> None:
+def inside(settings: Settings) -> None:
     settings.WEBHOOK_ALLOW_HTTP = True
     settings.WEBHOOK_ALLOWED_NETWORKS = [ip_network("127.0.0.0/8")]
 
 
 @pytest.fixture
-def server(_inside: None) -> Iterator[Receiver]:
+def server(inside: None) -> Iterator[Receiver]:
     with receiver() as opened:
         yield opened
 
@@ -84,7 +84,7 @@ def test_what_is_one(url: str) -> None:
 @pytest.mark.parametrize(
     "address",
     [
-        *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0"),
+        *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0"),  # noqa: S104 - to be refused
         *("224.0.0.1", "239.1.1.1", "255.255.255.255", "240.0.0.1", "198.18.0.1", "192.0.2.1"),
         *("::", "::1", "::7f00:1", "::ffff:127.0.0.1", "::ffff:8.8.8.8", "fe80::1", "fc00::1", "fec0::1", "ff02::1"),
         *("64:ff9b::7f00:1", "64:ff9b:1::1", "2002:7f00:1::", "2002:808:808::1", "2001::1", "2001:db8::1", "100::1"),
@@ -131,7 +131,7 @@ def test_the_connection_goes_to_the_address_that_was_checked(server: Receiver) -
 
 
 def test_tls_is_verified_by_name_though_the_address_is_pinned(
-    _inside: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inside: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = _certificate(tmp_path, "hooks.example.com")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -177,7 +177,7 @@ def test_proxies_of_the_environment_are_not_used(server: Receiver, monkeypatch: 
     assert post(server.url).status == 204
 
 
-def test_nobody_there_is_an_answer_too(_inside: None) -> None:
+def test_nobody_there_is_an_answer_too(inside: None) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         answer = post(f"http://127.0.0.1:{probe.getsockname()[1]}/")
@@ -186,7 +186,7 @@ def test_nobody_there_is_an_answer_too(_inside: None) -> None:
 
 
 @pytest.mark.parametrize("drips", [b"", b"HTTP/1.1 200 OK\r\nX: "])
-def test_however_slowly_it_drips_it_ends_in_time(_inside: None, monkeypatch: pytest.MonkeyPatch, drips: bytes) -> None:
+def test_however_slowly_it_drips_it_ends_in_time(inside: None, monkeypatch: pytest.MonkeyPatch, drips: bytes) -> None:
     monkeypatch.setattr(egress, "TOTAL_SECONDS", 0.5)
     over = threading.Event()
 
@@ -215,15 +215,15 @@ def _certificate(folder: Path, name: str) -> Path:
     """A certificate for the name, signed by itself, and its key in one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
         .sign(key, hashes.SHA256())
     )

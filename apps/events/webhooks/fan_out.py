@@ -33,3 +33,6 @@ class Webhooks:
         # A transaction for nothing would lock a SQLite file.
         if rows:
             deliveries().bulk_create(rows, ignore_conflicts=True)
+
+    def close(self) -> None:
+        """It has none of its own."""
