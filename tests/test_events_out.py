@@ -230,6 +230,12 @@ def test_every_event_that_leaves_is_documented() -> None:
     assert set(documented()) == public | {"webhook.ping"}
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("example", ["consume_rabbitmq.py", "consume_redis.py"])
+def test_the_examples_are_shown_as_they_are(example: str) -> None:
+    assert (EXAMPLES / example).read_text() in (ROOT / "docs" / "events.md").read_text()
+
+
 @pytest.mark.django_db
 def test_events_have_the_data_that_is_documented() -> None:
     _do_everything()

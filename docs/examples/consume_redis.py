@@ -6,7 +6,8 @@ from contextlib import suppress
 
 from redis import Redis, ResponseError
 
-server = Redis.from_url(sys.argv[1], decode_responses=True)
+# Patience on the socket must be longer than what is waited for below.
+server = Redis.from_url(sys.argv[1], decode_responses=True, socket_timeout=30)
 stream, group = sys.argv[2] if len(sys.argv) > 2 else "cartwright:events", "order-printer"
 # The group remembers how far this program has come; "0" is the beginning of what the stream still has.
 with suppress(ResponseError):
