@@ -1,19 +1,24 @@
 """Webhooks as staff see them: over REST and on the staff pages."""
 
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.test import Client
+from standardwebhooks import Webhook
 
 from apps.events import outlets
 from apps.events.models import WebhookDelivery, WebhookEndpoint
+from apps.events.tests.receiver import receiver
 from apps.events.webhooks import endpoints, rows
 from apps.orders.tests.factories import make_product, pay, place
 from apps.users.interface import Role
 from apps.users.tests.factories import UserFactory
 from tests.flow import LoggedIn, deliver_events, sends
+from tests.shop import open_shop
 
 pytestmark = pytest.mark.django_db
 
@@ -227,3 +232,27 @@ def test_what_does_not_exist_is_not_found(admin: LoggedIn) -> None:
     calls += [admin.post(f"{nowhere}/rotate-secret"), admin.get(f"{nowhere}/deliveries"), admin.post(replay)]
     assert [refused(response) for response in calls] == [[("endpoint_not_found", None)]] * 7
     assert (WebhookEndpoint.objects.count(), WebhookDelivery.objects.count()) == (0, 0)
+
+
+@pytest.mark.e2e
+@pytest.mark.once
+def test_a_running_shop_sends_and_goes_on_selling(tmp_path: Path) -> None:
+    over, allowed = threading.Event(), {"WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8"}
+    with receiver() as good, receiver() as slow, open_shop(tmp_path, **allowed) as shop:
+        good.answer = lambda _: (503 if len(good.messages) == 1 else 204, "")
+        slow.answer = lambda _: (204, "") if over.wait(60) else (500, "")
+        admin, customer = shop.admin(), shop.customer()
+        given = {"owner_email": "a@example.com", "types": ["order.paid"]}
+        secret = admin.post("/webhooks/endpoints", {**given, "url": good.url}).json()["secret"]
+        assert admin.post("/webhooks/endpoints", {**given, "url": slow.url}).status_code == 201
+        lamp = admin.product(10)
+        order_id = customer.order(lamp).json()["id"]
+        assert customer.pay(order_id).status_code == 200
+        # Neither the receiver that hangs nor the one that fails delays the stock.
+        shop.eventually(lambda: bool(slow.messages) and admin.stock(lamp) == (9, 0))
+        shop.eventually(lambda: len(good.messages) == 2)
+        told = [Webhook(secret).verify(message.body, message.headers)["data"]["order_id"] for message in good.messages]
+        assert told == [order_id, order_id]
+        over.set()
+        shop.manage("audit")
+        assert shop.stop() == 0
