@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Collection
 from datetime import timedelta
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -113,6 +113,16 @@ def address(name: str, default: str) -> str:
         return str(ip_address("127.0.0.1" if value == "localhost" else value))
     except ValueError as error:
         raise ImproperlyConfigured(f"{name} must be an IP address such as 127.0.0.1, not {value!r}.") from error
+
+
+def networks(name: str) -> list[IPv4Network | IPv6Network]:
+    """IP networks such as `10.0.0.0/8`; an address alone is a network of one."""
+    try:
+        return [ip_network(value) for value in words(name)]
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"{name} must be IP networks such as 10.0.0.0/8, separated by commas, not {text(name)!r}."
+        ) from error
 
 
 def url(name: str, schemes: Collection[str]) -> str:

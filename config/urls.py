@@ -18,6 +18,7 @@ urlpatterns = [
     path("", include("apps.users.api.well_known")),
     path("api/v1/users", include("apps.users.api.urls")),
     path("api/v1/", include("apps.orders.api.urls")),
+    path("api/v1/webhooks/", include("apps.events.api.urls")),
     path("api/auth/login/", views.LogInView.as_view()),
     path("api/auth/", include("rest_framework.urls")),
     path("api/schema/", views.only_read(SpectacularAPIView.as_view()), name="schema"),

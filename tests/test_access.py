@@ -14,6 +14,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
+from apps.events.webhooks import endpoints as webhooks
 from apps.orders.interface import Order
 from apps.orders.tests import factories
 from apps.products.transfer.jobs import start as start_import
@@ -103,6 +104,16 @@ POST    orders/{shipped}/deliver              401    403    403      403     200
 POST    orders/{paid}/refund                  401    403    403      403     200    200
 GET     orders/{paid}/refunds                 401    200    404      404     200    200
 POST    payments/webhooks/{provider}          400    400    -        400     400    400
+
+GET     webhooks/endpoints  401 403 - 403 403 200
+POST    webhooks/endpoints  401 403 - 403 403 201
+GET     webhooks/endpoints/{endpoint}  401 403 - 403 403 200
+PATCH   webhooks/endpoints/{endpoint}  401 403 - 403 403 200
+DELETE  webhooks/endpoints/{endpoint}  401 403 - 403 403 204
+POST    webhooks/endpoints/{endpoint}/rotate-secret  401 403 - 403 403 200
+POST    webhooks/endpoints/{endpoint}/test  401 403 - 403 403 202
+GET     webhooks/endpoints/{endpoint}/deliveries  401 403 - 403 403 200
+POST    webhooks/endpoints/{endpoint}/deliveries/{delivery}/replay  401 403 - 403 403 202
 """
 # The smallest that there is: one pixel.
 PICTURE = base64.b64decode(
@@ -114,6 +125,7 @@ ROLES = {
     "orders": Role.ORDER_STAFF,
     "admin": Role.ADMIN,
 }
+WEBHOOK = {"url": "https://erp.example.com/hooks", "owner_email": "erp@example.com"}
 ACCOUNT = {"username": "grace", "email": "grace@example.com"}
 
 
@@ -139,6 +151,11 @@ def things(owner: LoggedIn) -> Mapping[str, Callable[[], object]]:
         product_id = factories.make_product().id
         return product_id, services.products().add_image(product_id=product_id, content=PICTURE).id
 
+    @cache
+    def pinged() -> tuple[UUID, UUID]:
+        endpoint_id = webhooks.create_endpoint(url=WEBHOOK["url"], owner_email=WEBHOOK["owner_email"]).id
+        return endpoint_id, webhooks.send_test(endpoint_id=endpoint_id).id
+
     return {
         "user": lambda: user.id,
         "session": lambda: users.list_sessions(user_id=user.id)[0].id,
@@ -153,6 +170,8 @@ def things(owner: LoggedIn) -> Mapping[str, Callable[[], object]]:
         "paid": lambda: factories.pay(order()).id,
         "provider": lambda: "sandbox",
         "shipped": lambda: factories.ship(factories.pay(order())).id,
+        "endpoint": lambda: pinged()[0],
+        "delivery": lambda: pinged()[1],
     }
 
 
@@ -181,6 +200,8 @@ def body(method: str, path: str, make: Mapping[str, Callable[[], object]]) -> di
         "POST categories": lambda: {"name": "Chairs"},
         "PUT categories/{category}": lambda: {"name": "Chairs"},
         "PATCH categories/{category}": lambda: {"name": "Chairs"},
+        "POST webhooks/endpoints": lambda: WEBHOOK,
+        "PATCH webhooks/endpoints/{endpoint}": lambda: {"description": "the ERP"},
         "POST orders": lines,
         "PUT orders/{pending}": lines,
         "PATCH orders/{pending}": lambda: {"note": "Ring twice."},

@@ -1,4 +1,6 @@
-"""The transactional outbox and the idempotent inbox. Each service's database has its own copy of these tables."""
+"""The transactional outbox, the idempotent inbox, and what leaves the shop. Each service's database has its own copy of
+these tables; those of webhooks are used in one (`settings.WEBHOOKS_SERVICE`).
+"""
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
@@ -113,3 +115,93 @@ class FailedDelivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.consumer}: {self.type}"
+
+
+class PendingExport(models.Model):
+    """An event that an outlet of the shop (webhooks, an exchange, a stream) has yet to get; deleted when it has."""
+
+    outlet = models.CharField(max_length=16)
+    event = models.ForeignKey(OutboxEvent, on_delete=models.CASCADE, related_name="exports", db_index=False)
+    available_at = models.DateTimeField(default=timezone.now, help_text="A relay has it until then.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["event", "outlet"], name="pending_export_once")]
+        indexes = [models.Index(fields=["outlet", "event"], name="pending_export_in_order")]
+
+    def __str__(self) -> str:
+        return f"{self.event_id} to {self.outlet}"
+
+
+class WebhookEndpoint(models.Model):
+    """An address of somebody else's that wants to hear of events.
+
+    `available_at` is both a lease and a back-off: whoever sends has the endpoint until then, or it has failed.
+    """
+
+    class State(models.TextChoices):
+        ACTIVE = "active"
+        PAUSED = "paused", "Paused: it failed for too long; what it misses is kept"
+        OFF = "off", "Off: nothing is kept for it"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    url = models.CharField("URL", max_length=2000)
+    types = models.JSONField(default=list, blank=True, help_text="The events that it wants; none means all.")
+    description = models.CharField(max_length=200, blank=True)
+    owner_email = models.EmailField(max_length=254, help_text="Who is told when it fails for too long.")
+    state = models.CharField(max_length=8, choices=State, default=State.ACTIVE)
+    reason = models.CharField(max_length=300, blank=True, help_text="Why the shop has stopped it.")
+    secret = models.TextField(help_text="Encrypted.")
+    old_secret = models.TextField(blank=True, help_text="Encrypted; signs, too, for a day after it was replaced.")
+    old_secret_until = models.DateTimeField(null=True)
+    failures = models.PositiveIntegerField(default=0, help_text="Attempts that failed since the last that did not.")
+    failing_since = models.DateTimeField(null=True)
+    stopped_at = models.DateTimeField(null=True)
+    stops = models.PositiveIntegerField(default=0, help_text="How often the shop has stopped it: numbers its events.")
+    available_at = models.DateTimeField(default=timezone.now)
+    wants_since = models.DateTimeField(default=timezone.now, help_text="When its state or types were changed.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.url
+
+    def wants(self, event_type: str) -> bool:
+        return not self.types or event_type in self.types
+
+
+class WebhookDelivery(models.Model):
+    """An event on its way to an endpoint, with the last attempt and its answer."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting"
+        DELIVERED = "delivered"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
+    event_id = models.UUIDField()
+    type = models.CharField(max_length=64)
+    body = models.TextField()
+    state = models.CharField(max_length=9, choices=State, default=State.WAITING)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    next_attempt_at = models.DateTimeField(default=timezone.now)
+    attempted_at = models.DateTimeField(null=True)
+    status_code = models.PositiveSmallIntegerField(null=True)
+    response = models.TextField(blank=True, help_text="The first 1,000 characters.")
+    error = models.CharField(max_length=300, blank=True, help_text="Why there is no response.")
+    duration_ms = models.PositiveIntegerField(null=True)
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "webhook deliveries"
+        constraints = [models.UniqueConstraint(fields=["endpoint", "event_id"], name="webhook_delivery_once")]
+        indexes = [
+            models.Index(fields=["endpoint", "next_attempt_at"], condition=Q(state="waiting"), name="webhook_due"),
+            models.Index(fields=["endpoint", "-id"], name="webhook_delivery_of_endpoint"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.event_id}"

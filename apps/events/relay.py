@@ -15,6 +15,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from apps.common.databases import skips_locked
 from apps.common.outages import Outage
 from apps.events.models import OutboxEvent
+from apps.events.outlets import enlist
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ def relay_batch(alias: str) -> int:
     rows = OutboxEvent.objects.using(alias).filter(pk__in=[event.pk for event in events])
     try:
         _dispatch(events)
+        enlist(alias, events)
     except BrokerError as error:
         broker_outage.began(error)
         _put_off(rows, events, error)

@@ -8,7 +8,7 @@ from django.utils.safestring import mark_safe
 
 from apps.common.admin import ReadOnlyAdmin, ReadOnlyInline, amount_column
 from apps.common.errors import DomainError
-from apps.events.admin import FailedDeliveryAdmin, OutboxAdmin
+from apps.events.admin import FailedDeliveryAdmin, OutboxAdmin, WebhookDeliveryAdmin, WebhookEndpointAdmin
 from apps.orders.interface import Actor
 from apps.orders.models import (
     Order,
@@ -19,6 +19,8 @@ from apps.orders.models import (
     Payment,
     Refund,
     SandboxCharge,
+    ShopWebhookDelivery,
+    ShopWebhookEndpoint,
 )
 from apps.orders.refunds_admin import RefundableAdmin
 from config import services
@@ -154,3 +156,13 @@ class OrdersEventAdmin(OutboxAdmin):
 @admin.register(OrdersFailedDelivery)
 class OrdersFailedDeliveryAdmin(FailedDeliveryAdmin):
     service = "orders"
+
+
+@admin.register(ShopWebhookEndpoint)
+class ShopWebhookEndpointAdmin(WebhookEndpointAdmin):
+    pass
+
+
+@admin.register(ShopWebhookDelivery)
+class ShopWebhookDeliveryAdmin(WebhookDeliveryAdmin):
+    pass

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from apps.common.ids import new_id
 from apps.common.money import MAX_DIGITS, MAX_PLACES
-from apps.events.models import FailedDelivery, OutboxEvent
+from apps.events.models import FailedDelivery, OutboxEvent, WebhookDelivery, WebhookEndpoint
 from apps.orders.interface import OrderStatus, PaymentStatus, RefundStatus
 
 # Failures after which money may still be held at the provider: one that it knew nothing of when it was asked, and one
@@ -332,3 +332,20 @@ class OrdersFailedDelivery(FailedDelivery):
         proxy = True
         verbose_name = "failed delivery"
         verbose_name_plural = "failed deliveries"
+
+
+class ShopWebhookEndpoint(WebhookEndpoint):
+    """The shop's webhook endpoints, for their staff page."""
+
+    class Meta:
+        proxy = True
+        verbose_name = "webhook endpoint"
+
+
+class ShopWebhookDelivery(WebhookDelivery):
+    """The shop's webhook deliveries, for their staff page."""
+
+    class Meta:
+        proxy = True
+        verbose_name = "webhook delivery"
+        verbose_name_plural = "webhook deliveries"

@@ -280,6 +280,9 @@ SPECTACULAR_SETTINGS = {
         "OrderStatusEnum": "apps.orders.interface.OrderStatus",
         "PaymentStatusEnum": "apps.orders.interface.PaymentStatus",
         "RoleEnum": "apps.users.interface.Role",
+        "EndpointStateEnum": "apps.events.models.WebhookEndpoint.State",
+        "DeliveryStateEnum": "apps.events.models.WebhookDelivery.State",
+        "ImportStateEnum": "apps.products.models.ImportJob.State",
         "ErrorTypeEnum": "apps.common.api.schema.ERROR_TYPES",
     },
 }
@@ -336,11 +339,30 @@ EVENT_SUBSCRIBERS: dict[str, list[str]] = {
         "orders.count_sales",
     ],
     "refund.failed": ["users.log_activity"],
+    "webhook.stopped": ["orders.mail_webhook_owner"],
 }
+# Of no interest, or no concern, to anybody outside.
+INTERNAL_EVENTS = {"import.requested", "webhook.stopped"}
 
 # They wait for other systems, or have much to do. Without a broker the relay runs them itself, and lets all others go
 # first.
-SLOW_SUBSCRIBERS = {"orders.mail_customer", "products.mail_staff", "products.run_import"}
+SLOW_SUBSCRIBERS = {
+    "orders.mail_customer",
+    "orders.mail_webhook_owner",
+    "products.mail_staff",
+    "products.run_import",
+}
+
+# Systems that get every event, as CloudEvents: docs/events.md.
+EVENTS_AMQP_URL = env.url("EVENTS_AMQP_URL", ("amqp", "amqps"))
+EVENTS_AMQP_EXCHANGE = env.text("EVENTS_AMQP_EXCHANGE", "cartwright.events")
+EVENTS_REDIS_URL = env.url("EVENTS_REDIS_URL", ("redis", "rediss", "unix"))
+EVENTS_REDIS_STREAM = env.text("EVENTS_REDIS_STREAM", "cartwright:events")
+EVENTS_REDIS_LENGTH = env.integer("EVENTS_REDIS_LENGTH", 100_000, low=1000, high=100_000_000)
+# Whose database has webhooks' endpoints and deliveries, and whose staff see to them.
+WEBHOOKS_SERVICE = "orders"
+WEBHOOK_ALLOW_HTTP = env.flag("WEBHOOK_ALLOW_HTTP", default=DEBUG)
+WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")
 
 BROKER_URL = env.url("BROKER_URL", ("redis", "rediss", "amqp", "amqps"))
 CELERY_BROKER_URL = BROKER_URL or "memory://localhost/"
@@ -408,6 +430,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     },
     "cool-popular-products": {"task": "products.cool_popular", "schedule": crontab(minute=40)},
     "clean-events": {"task": "events.clean", "schedule": crontab(hour=3, minute=10)},
+    "clean-webhooks": {"task": "events.clean_webhooks", "schedule": crontab(hour=3, minute=15)},
     "clean-imports": {"task": "products.clean_imports", "schedule": crontab(hour=3, minute=25)},
     "clean-pictures": {"task": "products.clean_pictures", "schedule": crontab(hour=3, minute=50)},
     "clean-idempotency-keys": {"task": "common.clean_idempotency_keys", "schedule": crontab(minute=20)},

@@ -3,6 +3,7 @@
 import signal
 import threading
 from argparse import ArgumentParser
+from collections.abc import Sequence
 
 from django.core.management.base import BaseCommand
 from django.db import Error as DatabaseTrouble
@@ -10,10 +11,12 @@ from django.db import connections
 
 from apps.common.databases import all_aliases
 from apps.common.outages import Outage
+from apps.events import exporting, outlets
 from apps.events.relay import broker_outage, relay_batch
 
 IDLE_SECONDS = 0.2
 TROUBLE_SECONDS = 2.0
+_STOP_SECONDS = 12
 
 _database_outage = Outage("The relay's database")
 
@@ -29,11 +32,27 @@ class Command(BaseCommand):
         if not once:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: stop.set())
+        ways_out = [] if once else _start_exporting(stop)
         while not stop.is_set():
             pause = _pass()
             if once and pause:
                 break
             stop.wait(pause)
+        if once:
+            exporting.export_all()
+        for thread in ways_out:
+            thread.join(_STOP_SECONDS)
+
+
+def _start_exporting(stop: threading.Event) -> Sequence[threading.Thread]:
+    """A thread for each way out of the shop: one that hangs keeps neither the relay nor another waiting."""
+    threads = [
+        threading.Thread(target=exporting.keep_exporting, args=(name, stop), name=f"outlet-{name}", daemon=True)
+        for name in outlets.configured()
+    ]
+    for thread in threads:
+        thread.start()
+    return threads
 
 
 def _pass() -> float:
