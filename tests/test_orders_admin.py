@@ -9,8 +9,8 @@ from django.test import Client
 from apps.common.databases import alias_of
 from apps.common.ids import new_id
 from apps.events.models import FailedDelivery
-from apps.orders.interface import SYSTEM
-from apps.orders.models import Order, SandboxCharge
+from apps.orders.interface import SYSTEM, PaymentDeclined
+from apps.orders.models import Order, Payment, SandboxCharge
 from apps.orders.tests.factories import make_product, pay, place
 from apps.users.interface import Role
 from apps.users.tests.factories import UserFactory
@@ -74,6 +74,74 @@ def test_actions_call_the_service_and_show_what_it_refuses(staff: Callable[[Role
     timeline = services.orders().get_timeline(order_id=paid.id, actor=SYSTEM)
     assert [entry.action for entry in timeline] == ["place", "pay", "ship", "deliver", "refund"]
     assert {str(entry.actor_id) for entry in timeline[2:]} == {client.session["_auth_user_id"]}
+
+
+def refund_page(client: Client, order: Any, **wish: Any) -> Any:  # noqa: ANN401 - an order, form fields, an answer
+    url = f"/admin/orders/order/{order.id}/refund/"
+    return client.post(url, {"refund_id": str(new_id()), **wish}, follow=True)
+
+
+def test_some_of_an_order_is_paid_back_from_its_page(staff: Callable[[Role], Client]) -> None:
+    client, lamp = staff(Role.ORDER_STAFF), make_product(price="10.00")
+    order = pay(place(new_id(), (lamp, 3)))
+    url = f"/admin/orders/order/{order.id}"
+    assert f'href="{url}/refund/"' in client.get(f"{url}/change/").content.decode()
+    page = client.get(f"{url}/refund/").content.decode()
+    assert (f'name="{lamp.id}"' in page, "Lamp" in page, 'name="restock"' in page) == (True, True, True)
+    refund_id = str(new_id())
+    for _ in range(2):
+        done = refund_page(client, order, **{str(lamp.id): "1"}, restock="no", reason="broken", refund_id=refund_id)
+        assert [str(message) for message in done.context["messages"]] == [f"Order {order.number}: paid back."]
+    refund_page(client, order, amount="2.50")
+    refunds = services.orders().list_refunds(order_id=order.id, actor=SYSTEM)
+    assert [(str(each.amount), each.restock, each.reason) for each in refunds] == [
+        ("10.00", False, "broken"),
+        ("2.50", False, ""),
+    ]
+    shown = client.get(f"{url}/change/").content.decode()
+    assert "12.50" in shown
+    assert "broken" in shown
+
+
+@pytest.mark.parametrize(
+    ("wish", "error"),
+    [
+        ({"amount": "99"}, "30.00 USD are left of the payment."),
+        ({"amount": "-1"}, "A refund must be more than nothing."),
+        ({"amount": "1", "restock": "yes"}, "Name the lines whose goods go back on the shelves."),
+        ({"lamp": "4"}, "Ensure this value is less than or equal to 3."),
+        ({"refund_id": "x"}, "Enter a valid UUID."),
+    ],
+)
+def test_a_refund_that_cannot_be_says_why(staff: Callable[[Role], Client], wish: dict[str, str], error: str) -> None:
+    lamp = make_product(price="10.00")
+    order = pay(place(new_id(), (lamp, 3)))
+    fields = {str(lamp.id) if name == "lamp" else name: text for name, text in wish.items()}
+    page = refund_page(staff(Role.ORDER_STAFF), order, **fields)
+    assert page.status_code == 200
+    if "refund_id" not in wish:
+        assert error in page.content.decode()
+    assert services.orders().list_refunds(order_id=order.id, actor=SYSTEM) == []
+
+
+@pytest.mark.parametrize(("role", "status"), [(Role.CATALOG_STAFF, 403), (Role.USER, 302)])
+def test_others_pay_nothing_back(staff: Callable[[Role], Client], role: Role, status: int) -> None:
+    order = pay(place(new_id(), (make_product(), 1)))
+    answer = staff(role).post(f"/admin/orders/order/{order.id}/refund/", {"refund_id": str(new_id())})
+    assert answer.status_code == status
+    assert SandboxCharge.objects.get().refunded_amount == 0
+
+
+def test_a_payment_shows_every_attempt_and_its_refunds(staff: Callable[[Role], Client]) -> None:
+    client, order = staff(Role.ORDER_STAFF), place(new_id(), (make_product(), 1))
+    with pytest.raises(PaymentDeclined):
+        pay(order, "tok_declined")
+    pay(order)
+    services.orders().refund_order(order_id=order.id, actor=SYSTEM, reason="too late")
+    listed = client.get("/admin/orders/payment/").content.decode()
+    assert ("card_declined" in listed, "refunded" in listed) == (True, True)
+    payment = Payment.objects.get(status="refunded")
+    assert "too late" in client.get(f"/admin/orders/payment/{payment.id}/change/").content.decode()
 
 
 def test_a_failed_delivery_is_replayed_from_its_page(staff: Callable[[Role], Client]) -> None:

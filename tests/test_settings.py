@@ -154,6 +154,20 @@ def test_a_bad_value_is_refused_by_name(
     assert "secret" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("missing", ["STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"])
+def test_stripe_needs_its_secrets(monkeypatch: pytest.MonkeyPatch, data_dir: Path, missing: str) -> None:
+    for name in SHOP_VARIABLES.split():
+        monkeypatch.delenv(name, raising=False)
+    given = {"STRIPE_SECRET_KEY": "sk_test_secret", "STRIPE_WEBHOOK_SECRET": "whsec_secret"}
+    for name, value in {**given, "DATA_DIR": str(data_dir), "PAYMENT_PROVIDER": "stripe", missing: ""}.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(ImproperlyConfigured) as refusal:
+        runpy.run_path(str(ROOT / "config" / "settings" / "base.py"))
+
+    assert str(refusal.value) == f"{missing} must be set for PAYMENT_PROVIDER=stripe."
+
+
 @pytest.mark.once
 @pytest.mark.parametrize(
     ("command", "variable", "value"),

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TypeVar
 from uuid import UUID
 
-from django.db.models import Count, F, Model, OuterRef, Q, QuerySet, Subquery, Sum, Value
+from django.db.models import Count, F, Model, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -105,24 +105,34 @@ def _unpaid_orders() -> Iterator[str]:
 
 def _refunds() -> Iterator[str]:
     """What each payment has promised back, against its refunds and its status."""
-    alive = Refund.objects.filter(payment=OuterRef("pk")).exclude(status=RefundStatus.FAILED)
-    done = Refund.objects.filter(payment=OuterRef("pk"), status=RefundStatus.SUCCEEDED)
-    payments = Payment.objects.annotate(promised=_sum_of(alive), paid_back=_sum_of(done))
-    agrees = (
-        Q(status=PaymentStatus.REFUNDED, paid_back=F("amount"))
-        | Q(status=PaymentStatus.PARTIALLY_REFUNDED, paid_back__gt=0, paid_back__lt=F("amount"))
-        | Q(~Q(status__in=(PaymentStatus.REFUNDED, PaymentStatus.PARTIALLY_REFUNDED)), paid_back=0)
-    )
-    for payment in payments.filter(~Q(promised=F("refunded_amount")) | ~agrees).iterator():
-        yield (
-            f"payment {payment.id} of {payment.amount} is {payment.status} and has promised {payment.refunded_amount}, "
-            f"but its refunds come to {payment.promised}, of which {payment.paid_back} went through"
-        )
+    for payments in _pages(Payment.objects.all()):
+        promised: dict[UUID, Decimal] = defaultdict(Decimal)
+        paid_back: dict[UUID, Decimal] = defaultdict(Decimal)
+        # Added up here: SQLite adds up in floating point.
+        alive = Refund.objects.filter(payment__in=payments).exclude(status=RefundStatus.FAILED).order_by()
+        for payment_id, status, amount in alive.values_list("payment_id", "status", "amount"):
+            promised[payment_id] += amount
+            if status == RefundStatus.SUCCEEDED:
+                paid_back[payment_id] += amount
+        for payment in payments:
+            done = paid_back[payment.id]
+            if payment.refunded_amount != promised[payment.id] or not _fits(payment, done):
+                yield (
+                    f"payment {payment.id} of {payment.amount} is {payment.status} and has promised "
+                    f"{payment.refunded_amount}, but its refunds come to {promised[payment.id]}, of which {done} went "
+                    "through"
+                )
 
 
-def _sum_of(refunds: QuerySet[Refund]) -> Coalesce:
-    total = refunds.order_by().values("payment").annotate(total=Sum("amount")).values("total")
-    return Coalesce(Subquery(total), Value(Decimal(0)), output_field=Payment._meta.get_field("amount"))
+def _fits(payment: Payment, paid_back: Decimal) -> bool:
+    """Whether a payment's status says how much of it has been paid back."""
+    match payment.status:
+        case PaymentStatus.REFUNDED:
+            return paid_back == payment.amount
+        case PaymentStatus.PARTIALLY_REFUNDED:
+            return 0 < paid_back < payment.amount
+        case _:
+            return not paid_back
 
 
 def _open_payments() -> Iterator[str]:

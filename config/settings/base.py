@@ -482,5 +482,6 @@ LOGGING = {
         "celery.app.trace": {"level": "WARNING"},
         "celery.beat": {"level": "WARNING"},
         "django_guid": {"level": "WARNING"},
+        "stripe": {"level": "WARNING"},  # below, it would print what customers pay with
     },
 }

@@ -174,7 +174,7 @@ class Paying:
             self._payments.refund(
                 idempotency_key=f"{payment.id}-return",
                 transaction_id=found.id,
-                amount=payment.amount,
+                amount=payment.amount - found.refunded,
                 currency=payment.currency,
             )
 

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from apps.common.databases import atomic
@@ -139,8 +139,9 @@ class Refunding:
                 failure_detail=refusal.detail[:300],
                 updated_at=timezone.now(),
             ):
-                payment = PaymentRow.objects.filter(pk=refund.payment_id)
-                payment.update(refunded_amount=F("refunded_amount") - refund.amount)
+                payment = PaymentRow.objects.get(pk=refund.payment_id)
+                payment.refunded_amount -= refund.amount
+                payment.save(update_fields=["refunded_amount", "updated_at"])
                 move(row, Action.FAIL_REFUND, SYSTEM, refusal.detail)
 
 

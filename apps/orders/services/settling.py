@@ -9,7 +9,7 @@ from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from apps.common.errors import DomainError, PaymentRefused
-from apps.orders.interface import SYSTEM, PaymentStatus, PaymentUnknown, RefundStatus, UnknownProvider
+from apps.orders.interface import SYSTEM, PaymentStatus, PaymentUnknown, UnknownProvider
 from apps.orders.models import ABANDONED, NEVER_ARRIVED, OPEN_REFUNDS, UNSETTLED_PAYMENTS
 from apps.orders.models import Payment as PaymentRow
 from apps.orders.models import Refund as RefundRow
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 _ASK_AFTER = timedelta(seconds=10)
 _GIVE_UP_AFTER = timedelta(seconds=3 * TIMEOUT_SECONDS)
 _BATCH = 100
+_SETTLED = (PaymentStatus.SUCCEEDED, PaymentStatus.PARTIALLY_REFUNDED, PaymentStatus.REFUNDED)
 _Row = TypeVar("_Row", PaymentRow, RefundRow)
 
 
@@ -35,8 +36,8 @@ class Settling(Paying, Refunding):
         notice = self._payments.parse_webhook(body=body, headers=headers)
         if notice is None:
             return
-        payments = PaymentRow.objects.filter(status__in=[*UNSETTLED_PAYMENTS, PaymentStatus.FAILED])
-        payment = payments.filter(pk=notice.payment_id, provider=provider).first() if notice.payment_id else None
+        payments = PaymentRow.objects.filter(_is_left(), provider=provider).exclude(status__in=_SETTLED)
+        payment = payments.filter(pk=notice.payment_id).first() if notice.payment_id else None
         refund = _open_refunds(provider).filter(pk=notice.refund_id).first() if notice.refund_id else None
         try:
             if payment is not None:
@@ -52,12 +53,9 @@ class Settling(Paying, Refunding):
         """Settle payments and refunds that were left open; returns how many."""
         now = timezone.now()
         ours = PaymentRow.objects.filter(provider=self._payments.name)
-        is_left = ~Q(status=PaymentStatus.PROCESSING) | Q(updated_at__lt=now - _ASK_AFTER)
-        unsettled = ours.filter(is_left, status__in=UNSETTLED_PAYMENTS)
+        unsettled = ours.filter(_is_left(), status__in=UNSETTLED_PAYMENTS)
         given_up = ours.filter(failure_code__in=[NEVER_ARRIVED, ABANDONED])
-        refunds = _open_refunds(self._payments.name).filter(
-            Q(status=RefundStatus.UNKNOWN) | Q(updated_at__lt=now - _ASK_AFTER)
-        )
+        refunds = _open_refunds(self._payments.name)
 
         def settle(payment: PaymentRow) -> bool:
             return self._settle_payment(payment, may_give_up=payment.updated_at < now - _GIVE_UP_AFTER)
@@ -123,8 +121,14 @@ class Settling(Paying, Refunding):
         return refund.status not in OPEN_REFUNDS
 
 
+def _is_left() -> Q:
+    """Nobody is asking the provider just now. A message may come before the very request that caused it is through."""
+    return ~Q(status=PaymentStatus.PROCESSING) | Q(updated_at__lt=timezone.now() - _ASK_AFTER)
+
+
 def _open_refunds(provider: str) -> QuerySet[RefundRow]:
-    return RefundRow.objects.filter(status__in=OPEN_REFUNDS, payment__provider=provider).select_related("payment")
+    ours = RefundRow.objects.filter(_is_left(), status__in=OPEN_REFUNDS, payment__provider=provider)
+    return ours.select_related("payment")
 
 
 def _each(rows: QuerySet[_Row], settle: Callable[[_Row], bool]) -> int:

@@ -27,7 +27,7 @@ from apps.orders.interface import (
     PaymentUnknown,
 )
 from apps.orders.models import Payment, SandboxCharge
-from apps.orders.payments.provider import NoAnswer
+from apps.orders.payments.provider import NoAnswer, Transaction
 from apps.orders.payments.sandbox import SandboxProvider
 from apps.orders.tests.factories import confirm, make_product, notice, pay, place
 from config import services
@@ -206,6 +206,21 @@ def test_a_capture_whose_answer_is_lost_is_found_out(is_captured: bool) -> None:
     assert status_of(order) == OrderStatus.PAID
     assert books() == (State.CAPTURED, 1)
     audit()
+
+
+def test_a_message_that_overtakes_its_request_leaves_the_payment_to_it() -> None:
+    order = place(USER, (make_product(), 1))
+    capture, seen = SandboxProvider.capture, []
+
+    def overtaken(provider: SandboxProvider, *, idempotency_key: str, transaction_id: str) -> Transaction:
+        seen.append(idempotency_key)
+        confirm(idempotency_key)
+        return capture(provider, idempotency_key=idempotency_key, transaction_id=transaction_id)
+
+    with patch.object(SandboxProvider, "capture", overtaken):
+        assert pay(order).status == OrderStatus.PAID
+    assert seen == [str(Payment.objects.get().id)]
+    assert published() == ["order.created", "order.paid"]
 
 
 def test_a_message_for_which_the_provider_does_not_stand_is_to_be_sent_again() -> None:
