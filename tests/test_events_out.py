@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -260,7 +261,9 @@ def _do_everything() -> None:
     products.update_product(product_id=lamp.id, change=ProductChange(name="Brass lamp"))
     shipped = factories.ship(factories.pay(factories.place(ada.id, (lamp, 1))))
     orders.deliver_order(order_id=shipped.id, actor=SYSTEM)
-    orders.refund_order(order_id=shipped.id, actor=SYSTEM)
+    for amount in (Decimal(1), None):
+        orders.refund_order(order_id=shipped.id, actor=SYSTEM, amount=amount)
+    orders.cancel_order(order_id=factories.pay(factories.place(ada.id, (lamp, 1))).id, actor=SYSTEM)
     pending = factories.place(ada.id, (lamp, 1))
     change = OrderChange(lines=[StockLine(product_id=lamp.id, quantity=2)])
     orders.change_order(order_id=pending.id, change=change, actor=Actor(user_id=ada.id))
