@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
 from django.conf import settings
 from django.db import connections, models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
 
@@ -31,7 +31,7 @@ def skips_locked(alias: str) -> bool:
     return connections[alias].features.has_select_for_update_skip_locked
 
 
-def later(pause: timedelta) -> models.ExpressionWrapper[models.DateTimeField[Any, Any]]:
+def later(pause: timedelta) -> "models.ExpressionWrapper[CombinedExpression]":
     """That much after the present by the database's clock. Times that one process writes and another waits for are
     written and compared so: no two hosts have the same time.
     """
