@@ -22,7 +22,7 @@ class Message:
     is_sold: bool
 
 
-@dataclass
+@dataclass(eq=False)
 class OrderModel:
     """`held` is what the stock has for it; `open` the token of a payment of which nobody knows what became."""
 
