@@ -23,7 +23,12 @@ from tests.chaos.world import World, open_world
 from tests.shop import PASSWORD, Client
 
 # Name → first stock, price, and how often it is wanted. Two are sold out soon.
-_CATALOGUE = {"Hot": (100_000, "10.00", 10), "Rare": (40, "25.50", 3), "Single": (1, "99.99", 1), "Plain": (500, "3.33", 4)}
+_CATALOGUE = {
+    "Hot": (100_000, "10.00", 10),
+    "Rare": (40, "25.50", 3),
+    "Single": (1, "99.99", 1),
+    "Plain": (500, "3.33", 4),
+}
 _CUSTOMERS, _CLERKS = 5, 1
 _PAUSE_SECONDS = 0.15
 # A process starts again after at most ten seconds, which are half a minute when it keeps dying.

@@ -192,7 +192,9 @@ class Customer(Caller):
         return wish.verdict.body["id"] if wish.granted and wish.verdict else None
 
     def _choose(self) -> Lines:
-        wanted = self.dice.choices(list(self._products), list(self._products.values()), k=self.dice.choice([1, 1, 2, 3]))
+        wanted = self.dice.choices(
+            list(self._products), list(self._products.values()), k=self.dice.choice([1, 1, 2, 3])
+        )
         return {product: self.dice.choice([1, 1, 1, 2]) for product in wanted}
 
     def _change(self, order: str) -> None:

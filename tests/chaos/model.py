@@ -9,7 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 Lines = Mapping[int, int]
-GOOD, DECLINED, POOR, SLOW, LOST = "tok_visa", "tok_declined", "tok_insufficient_funds", "tok_timeout", "tok_timeout_lost"
+GOOD, DECLINED, POOR, SLOW, LOST = (
+    "tok_visa",
+    "tok_declined",
+    "tok_insufficient_funds",
+    "tok_timeout",
+    "tok_timeout_lost",
+)
 _REFUSALS = {DECLINED: "payment_declined", POOR: "insufficient_funds"}
 
 

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 from tests.chaos.clients import CHARGING, Lines, Memory, Wish
 from tests.chaos.store import Store, as_amount, as_id, as_lines
@@ -95,35 +96,38 @@ def _read(store: Store) -> dict[str, Order]:
 def _placed(memory: Memory, orders: Mapping[str, Order], store: Store) -> Iterator[str]:
     """Every order that was confirmed is there, no wish made two, and nobody has one that was never asked for."""
     places = memory.of("place")
+    confirmed: Counter[str] = Counter()
     for wish in places:
         if wish.granted and wish.verdict:
-            body = wish.verdict.body
-            told = {line["product_id"]: line["quantity"] for line in body["items"]}
-            if body["id"] not in orders:
-                yield f"order {body['id']} was confirmed and does not exist"
-            elif told != dict(wish.sent["lines"]):
-                yield f"order {body['id']} was confirmed with {told}, but {wish.sent['lines']} were asked for"
-            else:
-                orders[body["id"]].wishes["place"].append(wish)
-    confirmed = Counter(wish.verdict.body["id"] for wish in places if wish.granted and wish.verdict)
+            confirmed[wish.verdict.body["id"]] += 1
+            yield from _confirmed(wish, wish.verdict.body, orders)
     yield from (f"order {key} was confirmed to {count} wishes" for key, count in confirmed.items() if count > 1)
-    known_by_key = {
+    made_by_key = {
         (as_id(owner), key): as_id(resource)
         for owner, key, resource in store.rows("SELECT owner_id, key, resource_id FROM common_idempotencykey")
     }
     unsure: Counter[str] = Counter()
     for wish in places:
-        made = known_by_key.get((wish.user, wish.key))
-        if wish.refused and made in orders:
-            yield f"order {made} exists, but was refused: {wish.verdict}"
-        if wish.open and made in orders:
-            orders[str(made)].wishes["place"].append(wish)
-        elif wish.open:
+        made = orders.get(made_by_key.get((wish.user, wish.key), ""))
+        if wish.refused and made:
+            yield f"order {made.id} exists, but was refused: {wish.verdict}"
+        elif wish.open and made:
+            made.wishes["place"].append(wish)
+        elif wish.open and not wish.key:
             unsure[wish.user] += 1
     unexplained = Counter(order.user for order in orders.values() if not order.wishes["place"])
-    for user, count in unexplained.items():
-        if count > unsure[user]:
-            yield f"{user} has {count} orders more than were confirmed, but only {unsure[user]} wishes without an answer"
+    for user, count in (unexplained - unsure).items():
+        yield f"{user} has {count} orders more than were confirmed, or may have been made without an answer"
+
+
+def _confirmed(wish: Wish, body: dict[str, Any], orders: Mapping[str, Order]) -> Iterator[str]:
+    told = {line["product_id"]: line["quantity"] for line in body["items"]}
+    if body["id"] not in orders:
+        yield f"order {body['id']} was confirmed and does not exist"
+    elif told != dict(wish.sent["lines"]):
+        yield f"order {body['id']} was confirmed with {told}, but {wish.sent['lines']} were asked for"
+    else:
+        orders[body["id"]].wishes["place"].append(wish)
 
 
 def _replayed(memory: Memory) -> Iterator[str]:

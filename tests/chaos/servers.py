@@ -47,9 +47,10 @@ class Server(ABC):
         """Whether it answers."""
 
     def start(self) -> None:
+        user, group = _servant()
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                self.command(), stdout=log, stderr=log, cwd=self.folder, start_new_session=True, **as_servant()
+                self.command(), stdout=log, stderr=log, cwd=self.folder, start_new_session=True, user=user, group=group
             )
         deadline = time.monotonic() + _START_SECONDS
         while not self.is_up():
@@ -77,9 +78,10 @@ class Postgres(Server):
     def __init__(self, folder: Path, binaries: Path) -> None:
         super().__init__(folder)
         self._binaries = binaries
-        command = [binaries / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8"]
+        command = [str(binaries / "initdb"), "-D", str(folder / "data"), "-U", "postgres", "-A", "trust", "-E", "UTF8"]
         command += ["--no-sync", "--locale=C"]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder, **as_servant())
+        user, group = _servant()
+        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder, user=user, group=group)
         assert done.returncode == 0, done.stderr
 
     @property
@@ -169,18 +171,17 @@ def _postgres_binaries() -> Path | None:
 @contextmanager
 def _folder(name: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f"cartwright-{name}-", ignore_cleanup_errors=True) as folder:
-        servant = as_servant()
-        if servant:
-            os.chown(folder, servant["user"], servant["group"])
+        user, group = _servant()
+        if user is not None and group is not None:
+            os.chown(folder, user, group)
         yield Path(folder)
 
 
-def as_servant() -> dict[str, int]:
-    """Who runs the servers: PostgreSQL refuses to be run by root."""
-    if os.geteuid() != 0:
-        return {}
-    for name in ("postgres", "nobody"):
-        with suppress(KeyError):
-            entry = pwd.getpwnam(name)
-            return {"user": entry.pw_uid, "group": entry.pw_gid}
-    return {}
+def _servant() -> tuple[int | None, int | None]:
+    """User and group that run the servers, if not ours: PostgreSQL refuses to be run by root."""
+    if os.geteuid() == 0:
+        for name in ("postgres", "nobody"):
+            with suppress(KeyError):
+                entry = pwd.getpwnam(name)
+                return entry.pw_uid, entry.pw_gid
+    return None, None

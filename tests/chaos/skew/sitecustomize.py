@@ -10,6 +10,7 @@ import os
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import IO
 
 import time_machine
 
@@ -17,7 +18,7 @@ _CLOCKS = os.environ.get("CHAOS_CLOCKS", "")
 # Kind → a word of the command line that only it has.
 _WORDS = {"web": "granian", "worker": "worker", "relay": "relay", "beat": "beat"}
 # Kept open: the lock lasts as long as the process.
-_locks = []
+_locks: list[IO[str]] = []
 
 
 def _turn(seconds: float) -> None:
