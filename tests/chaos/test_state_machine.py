@@ -138,11 +138,7 @@ class ShopMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.ids)
     @rule(order=some_order)
     def expire(self, order: int) -> None:
-        number, order_id = self._pick(order)
-        self.model.orders[number].is_overdue = True
-        self.model.expire()
-        Order.objects.filter(pk=order_id).update(expires_at=timezone.now() - _LONG_AGO)
-        services.orders().expire_orders()
+        self._expire(self._pick(order)[0])
 
     @precondition(lambda self: self.ids)
     @rule(order=some_order)
@@ -219,7 +215,7 @@ class ShopMachine(RuleBasedStateMachine):
         self.settle()
         for number, order in enumerate(self.model.orders):
             if order.held == "released":  # its time is over, and it ends if it has not
-                self.expire(number)
+                self._expire(number)
         for message in self.model.told:
             self.model.hear(message)
         OutboxEvent.objects.using(alias_of("orders")).update(published_at=None, available_at=None)
@@ -232,6 +228,12 @@ class ShopMachine(RuleBasedStateMachine):
         self.stock_agrees()
         self.books_agree()
         audit()
+
+    def _expire(self, number: int) -> None:
+        self.model.orders[number].is_overdue = True
+        self.model.expire()
+        Order.objects.filter(pk=self.ids[number]).update(expires_at=timezone.now() - _LONG_AGO)
+        services.orders().expire_orders()
 
     def _same(self, act: Callable[[], object], wanted: str) -> None:
         found = "ok"
