@@ -6,7 +6,7 @@ MANAGE := $(PYTHON) manage.py
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format audit bench clean
+.PHONY: help install run test lint format audit chaos bench clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ format: install ## Format the code, and fix what can be fixed by itself
 
 audit: install ## Prove on the data of this shop that stock, orders, payments and events agree
 	@$(MANAGE) audit
+
+chaos: install ## Kill what the shop stands on while customers buy, and compare the books (ARGS="--kills 20"; docs/chaos.md)
+	@$(PYTHON) -m tests.chaos $(ARGS)
 
 bench: install ## Measure orders and the catalogue as ratios, in ten minutes (ARGS="--on sqlite"; docs/benchmarks.md)
 	@$(PYTHON) -m bench $(ARGS)

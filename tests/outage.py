@@ -164,13 +164,13 @@ def open_world(folder: Path, broker: str) -> Iterator[World]:
         doors = {name: stack.enter_context(door(url, default_port=port)) for name, (url, port) in servers.items()}
         addresses = {name: opened.url for name, opened in doors.items()}
         queues = f"test-{secrets.token_hex(4)}-"
-        stack.callback(_remove_queues, servers["BROKER_URL"][0], queues)
+        stack.callback(remove_queues, servers["BROKER_URL"][0], queues)
         shop = stack.enter_context(open_shop(folder, QUEUE_PREFIX=queues, **addresses))
         admin = shop.admin()
         yield World(shop, doors, database, servers["BROKER_URL"][0], queues, admin, admin.product(STOCK))
 
 
-def _remove_queues(broker: str, prefix: str) -> None:
+def remove_queues(broker: str, prefix: str) -> None:
     """The broker is not ours alone."""
     if broker.startswith("redis"):
         with redis.Redis.from_url(broker) as server:

@@ -1,10 +1,13 @@
 """A service's database, by the service's name. Only config/databases.py knows aliases."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from django.conf import settings
-from django.db import connections, transaction
+from django.db import connections, models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.expressions import CombinedExpression
+from django.db.models.functions import Now
 
 
 def alias_of(service: str) -> str:
@@ -26,6 +29,13 @@ def atomic(service: str) -> transaction.Atomic:
 def skips_locked(alias: str) -> bool:
     """Whether the database can pass over rows that others have locked; SQLite has nothing to pass over."""
     return connections[alias].features.has_select_for_update_skip_locked
+
+
+def later(pause: timedelta) -> "models.ExpressionWrapper[CombinedExpression]":
+    """That much after the present by the database's clock. Times that one process writes and another waits for are
+    written and compared so: no two hosts have the same time.
+    """
+    return models.ExpressionWrapper(Now() + pause, output_field=models.DateTimeField())
 
 
 def all_aliases() -> Sequence[str]:

@@ -26,8 +26,7 @@ class OutboxEvent(models.Model):
     traceparent = models.CharField(max_length=55)
     occurred_at = models.DateTimeField(default=timezone.now)
     available_at = models.DateTimeField(
-        default=timezone.now,
-        help_text="The relay leaves the event alone until then: another relay has it, or it failed.",
+        null=True, help_text="The relay leaves the event alone until then: another relay has it, or it failed."
     )
     attempts = models.PositiveIntegerField(default=0)
     last_error = models.TextField(blank=True)

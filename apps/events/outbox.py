@@ -16,8 +16,8 @@ from apps.events.models import ENVELOPE_VERSION, OutboxEvent
 # Writes rows as `to_row` makes them, given as one JSON array, on PostgreSQL: to be a part of a larger statement.
 INSERT_JSON = f"""
     INSERT INTO events_outboxevent (id, type, source, subject, sequence, data, version, traceparent, occurred_at,
-        available_at, attempts, last_error)
-    SELECT id, type, source, subject, sequence, data, {ENVELOPE_VERSION}, traceparent, occurred_at, occurred_at, 0, ''
+        attempts, last_error)
+    SELECT id, type, source, subject, sequence, data, {ENVELOPE_VERSION}, traceparent, occurred_at, 0, ''
     FROM json_to_recordset(%s::json) AS t (id uuid, type text, source text, subject uuid, sequence int, data jsonb,
         traceparent text, occurred_at timestamptz)
 """  # noqa: S608 - a statement of ours
@@ -50,7 +50,6 @@ def to_row(service: str, fact: Fact) -> dict[str, Any]:
 
 
 def _to_row(service: str, fact: Fact, trace: str) -> dict[str, Any]:
-    now = timezone.now()
     return {
         "id": fact.id or new_id(),
         "type": fact.type,
@@ -59,8 +58,7 @@ def _to_row(service: str, fact: Fact, trace: str) -> dict[str, Any]:
         "sequence": fact.sequence,
         "data": dict(fact.data),
         "traceparent": trace,
-        "occurred_at": now,
-        "available_at": now,
+        "occurred_at": timezone.now(),
     }
 
 

@@ -8,11 +8,11 @@ from datetime import timedelta
 from celery import current_app
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
-from django.utils import timezone
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
 from kombu.exceptions import OperationalError as BrokerError
 
-from apps.common.databases import skips_locked
+from apps.common.databases import later, skips_locked
 from apps.common.outages import Outage
 from apps.events.models import OutboxEvent
 from apps.events.outlets import enlist
@@ -51,30 +51,29 @@ def relay_batch(alias: str) -> int:
         _put_off(rows, events, error)
     else:
         broker_outage.ended()
-        now = timezone.now()
         # Without a broker every subscriber has run by now.
-        rows.update(published_at=now, delivered_at=now if settings.CELERY_TASK_ALWAYS_EAGER else None)
+        rows.update(published_at=Now(), delivered_at=Now() if settings.CELERY_TASK_ALWAYS_EAGER else None)
     return len(events)
 
 
 def _put_off(rows: QuerySet[OutboxEvent], events: Sequence[OutboxEvent], error: Exception) -> None:
     attempts = max(event.attempts for event in events) + 1
     back_off = timedelta(seconds=min(MAX_BACK_OFF_SECONDS, 2 ** min(attempts, 10)))
-    rows.update(
-        attempts=attempts, last_error=f"{type(error).__name__}: {error}", available_at=timezone.now() + back_off
-    )
+    rows.update(attempts=attempts, last_error=f"{type(error).__name__}: {error}", available_at=later(back_off))
 
 
 def _lease(alias: str) -> Sequence[OutboxEvent]:
-    """Take a batch for ourselves. Looks before it opens a transaction: an idle relay must not lock a SQLite file."""
-    due = OutboxEvent.objects.using(alias).filter(published_at=None, available_at__lte=timezone.now())
+    """Take a batch for ourselves. Looks before it opens a transaction: an idle relay must not lock a SQLite file.
+
+    Times are the database's: a process whose clock is wrong must neither hold up events nor take those of others.
+    """
+    free = Q(available_at=None) | Q(available_at__lte=Now())
+    due = OutboxEvent.objects.using(alias).filter(free, published_at=None)
     if not due.exists():
         return []
     with transaction.atomic(using=alias):
         events = list(due.select_for_update(skip_locked=skips_locked(alias)).order_by("id")[:BATCH])
-        OutboxEvent.objects.using(alias).filter(pk__in=[event.pk for event in events]).update(
-            available_at=timezone.now() + LEASE
-        )
+        OutboxEvent.objects.using(alias).filter(pk__in=[event.pk for event in events]).update(available_at=later(LEASE))
     return events
 
 

@@ -4,10 +4,12 @@ import logging
 from datetime import timedelta
 
 from celery import shared_task
+from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from apps.common.bulk import delete_in_batches
-from apps.common.databases import all_aliases
+from apps.common.databases import all_aliases, later
 from apps.events.consumer import subscriber
 from apps.events.delivery import missing
 from apps.events.envelope import Event
@@ -24,14 +26,17 @@ _RETRY_BATCH = 100
 _CONFIRM_BATCH = 1000
 # While its message may be on the way, an event is not sent again.
 _IN_FLIGHT = timedelta(minutes=5)
+# Nothing is put off for longer than that: a time further ahead was written by a clock that is wrong.
+_LONGEST_PAUSE = timedelta(minutes=10)
 
 
 @shared_task(name="events.retry_failed_deliveries")
 def retry_failed_deliveries() -> None:
     """Deliver again what failed and is due."""
     now = timezone.now()
+    is_time = Q(next_attempt_at__lte=now) | Q(next_attempt_at__gt=now + _LONGEST_PAUSE)
     for alias in all_aliases():
-        due = FailedDelivery.objects.using(alias).filter(state=FailedDelivery.State.RETRYING, next_attempt_at__lte=now)
+        due = FailedDelivery.objects.using(alias).filter(is_time, state=FailedDelivery.State.RETRYING)
         failures = list(due.order_by("next_attempt_at")[:_RETRY_BATCH])
         due.filter(pk__in=[failure.pk for failure in failures]).update(next_attempt_at=now + _IN_FLIGHT)
         for failure in failures:
@@ -43,10 +48,9 @@ def confirm_deliveries() -> None:
     """Find events that were published and never arrived, and send them again: a broker may lose what it was given, and
     a worker what it was doing. Harmless for one that is only late: the inbox knows it.
     """
-    now = timezone.now()
     for alias in all_aliases():
         unsure = OutboxEvent.objects.using(alias).filter(
-            published_at__lt=now - _IN_FLIGHT, delivered_at=None, available_at__lte=now
+            published_at__lt=later(-_IN_FLIGHT), delivered_at=None, available_at__lte=Now()
         )
         events = list(unsure.order_by("published_at")[:_CONFIRM_BATCH])
         lost = missing(events)
@@ -55,8 +59,8 @@ def confirm_deliveries() -> None:
             send(consumer, [event.to_event().to_message() for event in batch])
         again = {event.id for batch in lost.values() for event in batch}
         rows = OutboxEvent.objects.using(alias)
-        rows.filter(pk__in=again).update(available_at=now + _IN_FLIGHT)
-        rows.filter(pk__in=[event.id for event in events if event.id not in again]).update(delivered_at=now)
+        rows.filter(pk__in=again).update(available_at=later(_IN_FLIGHT))
+        rows.filter(pk__in=[event.id for event in events if event.id not in again]).update(delivered_at=Now())
 
 
 @shared_task(name="events.clean")

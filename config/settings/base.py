@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from kombu import Exchange, Queue
 
 from apps.common.money import is_currency
+from apps.common.schedules import Every
 from config import databases, env, keys
 
 # Generic classes of Django, such as ModelAdmin[Order], can be written at run time.
@@ -422,10 +423,11 @@ _SECONDS_BETWEEN = {
     "events.retry_failed_deliveries": 10,
     "events.confirm_deliveries": 60,
 }
+# Runs that nobody takes up do not pile up for ever. The sender's clock says when, and the worker's may be an hour off.
+_RUN_EXPIRES = 2 * 60 * 60
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
-    # A run that nobody took up in time is pointless: the next one does its work.
     **{
-        task: {"task": task, "schedule": seconds, "options": {"expires": seconds}}
+        task: {"task": task, "schedule": Every(seconds), "options": {"expires": _RUN_EXPIRES}}
         for task, seconds in _SECONDS_BETWEEN.items()
     },
     "cool-popular-products": {"task": "products.cool_popular", "schedule": crontab(minute=40)},

@@ -99,7 +99,7 @@ class Migration(migrations.Migration):
                 ('version', models.PositiveSmallIntegerField(default=1)),
                 ('traceparent', models.CharField(max_length=55)),
                 ('occurred_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('available_at', models.DateTimeField(default=django.utils.timezone.now, help_text='The relay leaves the event alone until then: another relay has it, or it failed.')),
+                ('available_at', models.DateTimeField(null=True, help_text='The relay leaves the event alone until then: another relay has it, or it failed.')),
                 ('attempts', models.PositiveIntegerField(default=0)),
                 ('last_error', models.TextField(blank=True)),
                 ('published_at', models.DateTimeField(db_index=True, null=True)),

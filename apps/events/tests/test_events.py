@@ -12,6 +12,7 @@ import time_machine
 from celery import current_app
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import InterfaceError, OperationalError, connections, transaction
+from django.db.models import F
 from django.utils import timezone
 from django_guid import clear_guid, set_guid
 from kombu.exceptions import OperationalError as BrokerError
@@ -72,6 +73,13 @@ def outbox() -> Any:  # noqa: ANN401 - a queryset
     return OutboxEvent.objects.using(ALIAS)
 
 
+def age(*, seconds: int) -> None:
+    """Let that much time pass for the events: the relay goes by the database's clock, which no test can turn."""
+    passed = timedelta(seconds=seconds)
+    outbox().update(available_at=F("available_at") - passed)
+    outbox().update(published_at=F("published_at") - passed)
+
+
 def failures() -> Any:  # noqa: ANN401 - a queryset
     return FailedDelivery.objects.using(ALIAS)
 
@@ -129,22 +137,22 @@ def test_a_failed_publication_is_put_off_and_comes_again() -> None:
     row = outbox().get()
     assert (row.published_at, row.attempts, row.last_error) == (None, 1, "ConnectionError: broker away")
     assert relay_batch(ALIAS) == 0
-    with time_machine.travel(timezone.now() + timedelta(seconds=3)):
-        assert relay_batch(ALIAS) == 1
+    age(seconds=3)
+    assert relay_batch(ALIAS) == 1
     assert seen == [1]
 
 
 def test_a_broker_that_is_away_is_mentioned_once_and_tried_again_soon(caplog: pytest.LogCaptureFixture) -> None:
     tell("test.any", 1)
-    begin = timezone.now()
     with patch("apps.events.relay.send", side_effect=BrokerError("refused")):
-        for seconds in range(0, 600, 10):
-            with time_machine.travel(begin + timedelta(seconds=seconds)):
-                assert relay_batch(ALIAS) == 1
+        for _ in range(60):
+            assert relay_batch(ALIAS) == 1
+            age(seconds=10)
+        assert relay_batch(ALIAS) == 1
         assert relay_command._pass() == relay_command.TROUBLE_SECONDS
     # However long it was away, it is asked again after five seconds.
-    with time_machine.travel(begin + timedelta(seconds=596)):
-        assert relay_batch(ALIAS) == 1
+    age(seconds=6)
+    assert relay_batch(ALIAS) == 1
     assert seen == [1]
     (gone, back) = [record.getMessage() for record in caplog.records]
     assert gone == "The broker does not answer (OperationalError: refused)"
@@ -164,12 +172,81 @@ def test_a_relay_without_its_database_waits_for_it(error: Exception, caplog: pyt
 
 def test_the_events_of_a_relay_that_died_are_taken_over() -> None:
     tell("test.any", 1)
-    with patch("apps.events.relay._dispatch", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+    with _dying(), pytest.raises(KeyboardInterrupt):
         relay_batch(ALIAS)
     assert relay_batch(ALIAS) == 0
-    with time_machine.travel(timezone.now() + timedelta(seconds=31)):
-        assert relay_batch(ALIAS) == 1
+    age(seconds=31)
+    assert relay_batch(ALIAS) == 1
     assert seen == [1]
+
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize("off", [HOUR, -HOUR])
+class TestAClockThatIsWrong:
+    """Of one process at a time; the others, and the database, have the right one."""
+
+    def test_of_who_publishes(self, off: timedelta) -> None:
+        with time_machine.travel(timezone.now() + off):
+            tell("test.any", 1)
+        assert relay_batch(ALIAS) == 1
+        assert seen == [1]
+
+    def test_of_the_relay(self, off: timedelta) -> None:
+        tell("test.any", 1)
+        with time_machine.travel(timezone.now() + off):
+            assert relay_batch(ALIAS) == 1
+        assert seen == [1]
+        assert abs(outbox().get().published_at - timezone.now()) < timedelta(minutes=1)
+
+    def test_of_a_relay_that_died(self, off: timedelta) -> None:
+        tell("test.any", 1)
+        with time_machine.travel(timezone.now() + off), pytest.raises(KeyboardInterrupt), _dying():
+            relay_batch(ALIAS)
+        # Nobody else takes what it has, as long as it may live, and then somebody does.
+        assert relay_batch(ALIAS) == 0
+        age(seconds=31)
+        assert relay_batch(ALIAS) == 1
+        assert seen == [1]
+
+    def test_of_a_relay_that_failed(self, off: timedelta) -> None:
+        tell("test.any", 1)
+        with (
+            time_machine.travel(timezone.now() + off),
+            patch("apps.events.relay.send", side_effect=BrokerError("gone")),
+        ):
+            assert relay_batch(ALIAS) == 1
+        age(seconds=6)
+        assert relay_batch(ALIAS) == 1
+        assert seen == [1]
+
+    def test_of_a_subscriber_that_failed(self, off: timedelta) -> None:
+        (event,) = tell("test.any", 1)
+        trouble.append(ValueError("no"))
+        with time_machine.travel(timezone.now() + off):
+            deliver("orders.test_any_order", event)
+        trouble.clear()
+        retry_failed_deliveries()
+        assert failures().get().state == FailedDelivery.State.RESOLVED
+        assert seen == [1, 1]
+
+    def test_of_who_confirms(self, settings: Any, off: timedelta) -> None:  # noqa: ANN401 - pytest-django's own
+        settings.CELERY_TASK_ALWAYS_EAGER = False
+        tell("test.any", 1)
+        with patch("apps.events.relay.current_app.send_task"):
+            assert relay_batch(ALIAS) == 1
+        settings.CELERY_TASK_ALWAYS_EAGER = True
+        with time_machine.travel(timezone.now() + off):
+            confirm_deliveries()
+            assert seen == []
+            age(seconds=360)
+            confirm_deliveries()
+        assert seen == [1]
+
+
+def _dying() -> Any:  # noqa: ANN401 - a patch
+    return patch("apps.events.relay._dispatch", side_effect=KeyboardInterrupt)
 
 
 @pytest.mark.parametrize("name", ["orders.test_ordered", "orders.test_any_order", "orders.test_outside"])
@@ -265,13 +342,14 @@ def test_what_a_broker_has_lost_is_sent_again(settings: Any) -> None:  # noqa: A
     deliver("orders.test_any_order", first)
     confirm_deliveries()
     assert seen == [1]
-    with time_machine.travel(timezone.now() + timedelta(minutes=6)):
-        confirm_deliveries()
-        assert seen == [1, 2]
-        assert list(outbox().exclude(delivered_at=None).values_list("id", flat=True)) == [first.id]
-        confirm_deliveries()
-    with time_machine.travel(timezone.now() + timedelta(minutes=12)):
-        confirm_deliveries()
+    age(seconds=360)
+    confirm_deliveries()
+    assert seen == [1, 2]
+    assert list(outbox().exclude(delivered_at=None).values_list("id", flat=True)) == [first.id]
+    confirm_deliveries()
+    assert outbox().filter(delivered_at=None).exists()
+    age(seconds=360)
+    confirm_deliveries()
     assert not outbox().filter(delivered_at=None).exists()
     assert seen == [1, 2]
     assert second.id != first.id

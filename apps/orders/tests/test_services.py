@@ -463,6 +463,19 @@ def test_a_change_that_is_short_leaves_all_as_it_was() -> None:
     assert pay(order).status == OrderStatus.PAID
 
 
+def test_a_change_begun_by_a_clock_that_is_ahead_is_finished_all_the_same() -> None:
+    lamp = make_product(stock=10)
+    order = place(USER, (lamp, 1))
+    change = OrderChange(lines=[StockLine(product_id=lamp.id, quantity=4)])
+    cut_off = patch("apps.orders.services.changing._take_over", side_effect=KeyboardInterrupt)
+    with time_machine.travel(timezone.now() + timedelta(hours=1)), cut_off, pytest.raises(KeyboardInterrupt):
+        services.orders().change_order(order_id=order.id, actor=OWNER, change=change)
+    assert services.orders().settle_open_orders() == 1
+    assert services.orders().get_order(order_id=order.id, actor=OWNER).items[0].quantity == 4
+    assert stock_of(lamp.id) == (10, 4)
+    audit()
+
+
 @pytest.mark.parametrize("reserved_already", [True, False])
 def test_a_change_cut_off_half_way_is_finished(reserved_already: bool) -> None:
     lamp = make_product(stock=5)

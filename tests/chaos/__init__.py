@@ -1,0 +1,1 @@
+"""Attacks on the real shop: load while its processes and servers die. docs/chaos.md says what is proved."""

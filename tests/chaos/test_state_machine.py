@@ -1,0 +1,279 @@
+"""Customers, staff and deliveries in any order, against a model of what a shop is.
+
+`EXAMPLES=500 pytest tests/chaos/test_state_machine.py --hypothesis-seed 7` looks longer; so does `make chaos`.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from celery import current_app
+from django.db import transaction
+from django.utils import timezone
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from apps.common.databases import alias_of, all_aliases
+from apps.common.errors import DomainError
+from apps.common.ids import new_id
+from apps.events.models import FailedDelivery, OutboxEvent
+from apps.orders.interface import SYSTEM, Actor, NewOrder, OrderChange
+from apps.orders.models import OPEN_PAYMENTS, Order, Payment, SandboxCharge
+from apps.orders.tests.factories import make_product
+from apps.products.interface import StockLine
+from apps.products.models import Reservation
+from config import services
+from tests.chaos.model import DECLINED, GOOD, LOST, POOR, SLOW, Lines, Message, ShopModel
+from tests.flow import audit, deliver_events
+
+EXAMPLES = int(os.environ.get("EXAMPLES", "0"))
+_QUICK, _STEPS = 25, 25
+_STOCK = (12, 6, 1)
+_PRICE = Decimal("10.00")
+_USER = UUID("01938d5e-0000-7000-8000-000000000001")
+_OWNER = Actor(user_id=_USER)
+_STOCK_EVENTS = ("order.paid", "order.cancelled", "order.expired", "order.refunded")
+_LONG_AGO = timedelta(days=1)
+
+some_lines = st.dictionaries(st.integers(0, len(_STOCK) - 1), st.integers(1, 5), min_size=1)
+# Counted from the last, so that much happens to few.
+some_order = st.integers(0, 3)
+some_token = st.sampled_from([GOOD, GOOD, GOOD, DECLINED, POOR, SLOW, LOST])
+some_fate = st.sampled_from([(), ("cancel",), ("ship",), ("ship", "refund")])
+some_deliveries = st.lists(st.integers(0, 3), min_size=1, max_size=4)
+
+
+class ShopMachine(RuleBasedStateMachine):
+    """Does to the services and to the model the same, and compares."""
+
+    products: Sequence[UUID]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stack = ExitStack()
+        for alias in all_aliases():
+            self._stack.enter_context(transaction.atomic(using=alias))
+        self.model = ShopModel(Counter(dict(enumerate(_STOCK))))
+        self.ids: list[UUID] = []
+
+    def teardown(self) -> None:
+        try:
+            self._deliver_the_rest()
+        finally:
+            for alias in all_aliases():
+                transaction.set_rollback(True, using=alias)
+            self._stack.close()
+
+    @rule(lines=some_lines)
+    def place(self, lines: Lines) -> None:
+        order_id = new_id()
+        new = NewOrder(lines=self._lines(lines))
+        self._same(
+            lambda: services.orders().place_order(order_id=order_id, user_id=_USER, new=new), self.model.place(lines)
+        )
+        if len(self.model.orders) > len(self.ids):
+            self.ids.append(order_id)
+
+    @precondition(lambda self: self.ids)
+    @rule(order=some_order, lines=some_lines)
+    def change(self, order: int, lines: Lines) -> None:
+        number, order_id = self._pick(order)
+        change = OrderChange(lines=self._lines(lines))
+        self._same(
+            lambda: services.orders().change_order(order_id=order_id, actor=_OWNER, change=change),
+            self.model.change(number, lines),
+        )
+
+    @precondition(lambda self: self.ids)
+    @rule(order=some_order, token=some_token)
+    def pay(self, order: int, token: str) -> None:
+        number, order_id = self._pick(order)
+        details = {"payment_id": new_id(), "actor": _OWNER, "method": "card", "token": token}
+        self._same(
+            lambda: services.orders().pay_order(order_id=order_id, **details),  # type: ignore[arg-type]
+            self.model.pay(number, token),
+        )
+
+    @rule(lines=some_lines, fate=some_fate)
+    def buy(self, lines: Lines, fate: Sequence[str]) -> None:
+        """Most orders are paid at once, and soon sent or given back."""
+        self.place(lines)
+        if self.ids:
+            self.pay(0, GOOD)
+            for what in fate:
+                getattr(self, what)(0)
+
+    @precondition(lambda self: self.ids)
+    @rule(order=some_order)
+    def cancel(self, order: int) -> None:
+        number, order_id = self._pick(order)
+        self._same(lambda: services.orders().cancel_order(order_id=order_id, actor=_OWNER), self.model.cancel(number))
+
+    @precondition(lambda self: self.ids)
+    @rule(order=some_order)
+    def ship(self, order: int) -> None:
+        number, order_id = self._pick(order)
+        if self.model.orders[number].held == "released":  # what is not there cannot be sent
+            return
+        self._same(lambda: services.orders().ship_order(order_id=order_id, actor=SYSTEM), self.model.ship(number))
+
+    @precondition(lambda self: self.ids)
+    @rule(order=some_order)
+    def deliver(self, order: int) -> None:
+        number, order_id = self._pick(order)
+        self._same(lambda: services.orders().deliver_order(order_id=order_id, actor=SYSTEM), self.model.deliver(number))
+
+    @precondition(lambda self: self.ids)
+    @rule(order=some_order)
+    def refund(self, order: int) -> None:
+        number, order_id = self._pick(order)
+        self._same(lambda: services.orders().refund_order(order_id=order_id, actor=SYSTEM), self.model.refund(number))
+
+    @precondition(lambda self: self.ids)
+    @rule(order=some_order)
+    def expire(self, order: int) -> None:
+        self._expire(self._pick(order)[0])
+
+    @precondition(lambda self: self.ids)
+    @rule(order=some_order)
+    def hold_for_too_long(self, order: int) -> None:
+        """Nobody heard of the order for longer than its stock is held."""
+        number, order_id = self._pick(order)
+        if self.model.orders[number].status not in {"pending", "paid"} or self.model.orders[number].open:
+            return
+        self.model.orders[number].is_held_too_long = True
+        self.model.sweep()
+        Reservation.objects.filter(pk=order_id).update(expires_at=timezone.now() - _LONG_AGO)
+        services.products().release_expired_reservations()
+
+    @rule()
+    def settle(self) -> None:
+        self.model.settle()
+        Payment.objects.filter(status__in=OPEN_PAYMENTS).update(updated_at=timezone.now() - timedelta(minutes=2))
+        services.orders().settle_open_orders()
+
+    @precondition(lambda self: self.model.told)
+    @rule(chosen=some_deliveries)
+    def tell_the_stock(self, chosen: list[int]) -> None:
+        """Some of what happened: late, swapped, and again and again."""
+        messages = [self.model.told[max(0, len(self.model.told) - 1 - index)] for index in chosen]
+        self._tell("products.settle_reservation", [self._event(message) for message in messages])
+        for message in messages:
+            self.model.hear(message)
+
+    @precondition(lambda self: self.model.lost)
+    @rule(chosen=st.integers(0, 100))
+    def tell_of_a_loss(self, chosen: int) -> None:
+        number = self.model.lost[chosen % len(self.model.lost)]
+        event = OutboxEvent.objects.using(alias_of("products")).get(type="reservation.lost", subject=self.ids[number])
+        self._tell("orders.cancel_unfulfillable", [event])
+        self.model.hear_of_loss(number)
+
+    @invariant()
+    def orders_agree(self) -> None:
+        rows = {row.id: row for row in Order.objects.prefetch_related("items")}
+        assert set(rows) == set(self.ids)
+        for key, wanted in zip(self.ids, self.model.orders, strict=True):
+            row = rows[key]
+            lines = {self.products.index(item.product_id): item.quantity for item in row.items.all()}
+            assert (row.status, row.sequence, lines) == (wanted.status, wanted.sequence, wanted.lines)
+            assert row.total == _PRICE * sum(lines.values())
+
+    @invariant()
+    def stock_agrees(self) -> None:
+        for number, product_id in enumerate(self.products):
+            level = services.products().get_stock(product_id=product_id)
+            wanted = (self.model.on_hand[number], self.model.reserved[number])
+            assert (level.on_hand, level.reserved) == wanted
+            assert 0 <= level.reserved <= level.on_hand
+
+    @invariant()
+    def books_agree(self) -> None:
+        charges: Mapping[UUID, list[SandboxCharge]] = {key: [] for key in self.ids}
+        owners = dict(Payment.objects.values_list("id", "order_id"))
+        for charge in SandboxCharge.objects.all():
+            charges[owners[UUID(charge.idempotency_key)]].append(charge)
+        for key, wanted in zip(self.ids, self.model.orders, strict=True):
+            found = [(charge.amount, charge.refunded_amount == charge.amount) for charge in charges[key]]
+            total = _PRICE * sum(wanted.lines.values())
+            assert found == [(total, wanted.is_repaid)] * wanted.charges
+
+    @invariant()
+    def the_stock_is_to_hear_as_much(self) -> None:
+        events = OutboxEvent.objects.using(alias_of("orders")).filter(type__in=_STOCK_EVENTS)
+        found = Counter((event.subject, event.sequence) for event in events)
+        assert found == Counter((self.ids[message.order], message.sequence) for message in self.model.told)
+
+    def _deliver_the_rest(self) -> None:
+        """Everything again, to everybody; then nothing is left to be said against the shop."""
+        self.settle()
+        for number, order in enumerate(self.model.orders):
+            if order.held == "released":  # its time is over, and it ends if it has not
+                self._expire(number)
+        for message in self.model.told:
+            self.model.hear(message)
+        OutboxEvent.objects.using(alias_of("orders")).update(published_at=None, available_at=None)
+        deliver_events()
+        for number in self.model.lost:
+            self.model.hear_of_loss(number)
+        for message in self.model.told:
+            self.model.hear(message)
+        self.orders_agree()
+        self.stock_agrees()
+        self.books_agree()
+        assert not any(FailedDelivery.objects.using(alias).exists() for alias in all_aliases())
+        audit()
+
+    def _expire(self, number: int) -> None:
+        self.model.orders[number].is_overdue = True
+        self.model.expire()
+        Order.objects.filter(pk=self.ids[number]).update(expires_at=timezone.now() - _LONG_AGO)
+        services.orders().expire_orders()
+
+    def _same(self, act: Callable[[], object], wanted: str) -> None:
+        found = "ok"
+        try:
+            act()
+        except DomainError as error:
+            found = error.code
+        assert found == wanted
+
+    def _pick(self, order: int) -> tuple[int, UUID]:
+        number = max(0, len(self.ids) - 1 - order)
+        return number, self.ids[number]
+
+    def _lines(self, lines: Lines) -> list[StockLine]:
+        return [StockLine(product_id=self.products[key], quantity=units) for key, units in lines.items()]
+
+    def _event(self, message: Message) -> OutboxEvent:
+        events = OutboxEvent.objects.using(alias_of("orders")).filter(type__in=_STOCK_EVENTS)
+        return events.get(subject=self.ids[message.order], sequence=message.sequence)
+
+    def _tell(self, task: str, events: Sequence[OutboxEvent]) -> None:
+        messages: list[dict[str, Any]] = [event.to_event().to_message() for event in events]
+        current_app.tasks[task].apply_async(args=(messages,))
+
+
+@pytest.mark.django_db
+def test_whatever_happens_the_shop_does_what_the_model_says() -> None:
+    ids = [make_product(name=f"Lamp {units}", stock=units, price=str(_PRICE)).id for units in _STOCK]
+    machine = type("Machine", (ShopMachine,), {"products": ids})
+    profile = settings(
+        max_examples=EXAMPLES or _QUICK,
+        stateful_step_count=2 * _STEPS if EXAMPLES else _STEPS,
+        derandomize=not EXAMPLES,
+        database=None,
+        deadline=None,
+        print_blob=False,
+        # A failure is told as it was found: to shorten it takes minutes.
+        phases=[Phase.generate, Phase.shrink] if EXAMPLES else [Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(machine, settings=profile)
