@@ -178,6 +178,6 @@ def remove_queues(broker: str, prefix: str) -> None:
                 server.delete(key)
         return
     with Connection(broker) as connection, connection.channel() as channel:
-        for name in ("users", "products", "orders", "housekeeping", "dead-letters"):
+        for name in ("users", "products", "orders", "housekeeping", "slow", "dead-letters"):
             Queue(prefix + name)(channel).delete()
             Exchange(prefix + name)(channel).delete()

@@ -201,8 +201,9 @@ def _waiting(world: World) -> int:
 
 
 def _workers(world: World) -> list[psutil.Process]:
-    """The supervisor's own; its children are the pool."""
-    return [child for child in world.shop.processes()[0].children() if "worker" in child.cmdline()]
+    """The supervisor's own, but for the slow one; their children are the pool."""
+    commands = ((child, child.cmdline()) for child in world.shop.processes()[0].children())
+    return [child for child, command in commands if "worker" in command and "--hostname=slow@%h" not in command]
 
 
 def _age_messages(world: World) -> None:

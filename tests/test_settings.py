@@ -341,7 +341,7 @@ def test_a_broker_repeats_only_what_nobody_is_still_doing(tmp_path: Path, url: s
     # RabbitMQ sees a worker die; Redis has but the time to go by.
     assert url.startswith("amqp") or pause + hard < options["visibility_timeout"]
     assert manner == [True, True, 1, None, False]
-    names = ("users", "products", "orders", "housekeeping")
+    names = ("users", "products", "orders", "housekeeping", "slow")
     assert queues == {f"one-{name}": "one-dead-letters" for name in names}
 
 

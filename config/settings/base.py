@@ -345,8 +345,8 @@ EVENT_SUBSCRIBERS: dict[str, list[str]] = {
 # Of no interest, or no concern, to anybody outside.
 INTERNAL_EVENTS = {"import.requested", "webhook.stopped"}
 
-# They wait for other systems, or have much to do. Without a broker the relay runs them itself, and lets all others go
-# first.
+# They wait for other systems, or have much to do: they have a worker of their own. Without a broker the relay runs them
+# itself, and lets all others go first.
 SLOW_SUBSCRIBERS = {
     "orders.mail_customer",
     "orders.mail_webhook_owner",
@@ -405,6 +405,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = (
 QUEUE_PREFIX = env.text("QUEUE_PREFIX")
 CELERY_TASK_DEFAULT_QUEUE = f"{QUEUE_PREFIX}housekeeping"
 DEAD_LETTERS = f"{QUEUE_PREFIX}dead-letters"
+SLOW_QUEUE = f"{QUEUE_PREFIX}slow"
 CELERY_TASK_QUEUES = [
     Queue(
         name,
@@ -412,9 +413,16 @@ CELERY_TASK_QUEUES = [
         routing_key=name,
         queue_arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": DEAD_LETTERS},
     )
-    for name in (*(f"{QUEUE_PREFIX}{service}" for service in databases.SERVICES), CELERY_TASK_DEFAULT_QUEUE)
+    for name in (
+        *(f"{QUEUE_PREFIX}{service}" for service in databases.SERVICES),
+        CELERY_TASK_DEFAULT_QUEUE,
+        SLOW_QUEUE,
+    )
 ]
-CELERY_TASK_ROUTES = {f"{service}.*": {"queue": f"{QUEUE_PREFIX}{service}"} for service in databases.SERVICES}
+CELERY_TASK_ROUTES = {
+    **{task: {"queue": SLOW_QUEUE} for task in SLOW_SUBSCRIBERS},
+    **{f"{service}.*": {"queue": f"{QUEUE_PREFIX}{service}"} for service in databases.SERVICES},
+}
 _SECONDS_BETWEEN = {
     "orders.expire_orders": 15,
     "orders.settle_open_orders": 10,

@@ -68,7 +68,8 @@ def _charged(store: Store, order: str) -> list[tuple[Decimal, Decimal]]:
     """What the provider took for the order, and gave back."""
     rows = store.rows(
         "SELECT charge.amount, charge.refunded_amount FROM orders_sandboxcharge AS charge "
-        "JOIN orders_payment AS payment ON replace(CAST(payment.id AS text), '-', '') = replace(charge.idempotency_key, '-', '') "
+        "JOIN orders_payment AS payment "
+        "ON replace(CAST(payment.id AS text), '-', '') = replace(charge.idempotency_key, '-', '') "
         "WHERE replace(CAST(order_id AS text), '-', '') = %s",
         order.replace("-", ""),
     )

@@ -51,10 +51,13 @@ def processes() -> Iterator[Process]:
     yield Process("web", [python, "-m", "granian", *_web_options(), "config.wsgi:application"])
     celery = [python, "-m", "celery", "--quiet", "--app", "config"]
     if settings.BROKER_URL:
+        options = ["--loglevel", settings.LOG_LEVEL, "--without-gossip", "--without-mingle"]
         services = [f"{settings.QUEUE_PREFIX}{service}" for service in settings.SERVICE_DATABASES]
         queues = ",".join([*services, settings.CELERY_TASK_DEFAULT_QUEUE])
-        options = ["--queues", queues, "--loglevel", settings.LOG_LEVEL, "--without-gossip", "--without-mingle"]
-        yield Process("worker", [*celery, "worker", *options])
+        yield Process("worker", [*celery, "worker", "--queues", queues, *options])
+        # Mails and imports, behind which no order's stock may wait.
+        slow = ["--queues", settings.SLOW_QUEUE, "--concurrency=1", "--hostname=slow@%h"]
+        yield Process("slow worker", [*celery, "worker", *slow, *options])
     yield Process("relay", [python, "manage.py", "relay"])
     schedule = str(settings.DATA_DIR / "celerybeat-schedule")
     yield Process("beat", [*celery, "beat", "--schedule", schedule, "--pidfile=", "--loglevel", settings.LOG_LEVEL])
