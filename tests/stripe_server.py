@@ -207,8 +207,10 @@ class _Handler(BaseHTTPRequestHandler):
         if before:
             return before[1], before[2], True
         answer: Any
-        if how.isdigit():
-            status, answer = int(how), {"error": {"type": "api_error", "message": "Something went wrong."}}
+        if how[:3].isdigit():
+            if how.endswith("after all"):
+                self.books.do(self.command, path, params)
+            status, answer = int(how[:3]), {"error": {"type": "api_error", "message": "Something went wrong."}}
         else:
             try:
                 status, answer = 200, self.books.do(self.command, path, params)

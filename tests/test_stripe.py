@@ -337,6 +337,21 @@ def test_a_refund_that_is_not_answered_is_made_once(books: Books, order: Order, 
     assert books.intents["pi_1"]["latest_charge"]["amount_refunded"] == 1000
 
 
+@pytest.mark.parametrize("who", ["the same request", "reconciliation"])
+def test_a_refund_that_stripe_made_in_spite_of_its_fault_is_found(books: Books, order: Order, who: str) -> None:
+    pay(order, "pm_card_visa")
+    books.faults.append(("refunds", "500 after all"))
+    wish: dict[str, Any] = {"order_id": order.id, "actor": SYSTEM, "refund_id": new_id()}
+    with pytest.raises(PaymentUnknown):
+        services.orders().refund_order(**wish)
+    if who == "reconciliation":
+        assert services.orders().settle_open_orders() == 1
+    else:
+        assert services.orders().refund_order(**wish).status == "refunded"
+    assert (Refund.objects.get().status, len(books.refunds)) == ("succeeded", 1)
+    assert books.intents["pi_1"]["latest_charge"]["amount_refunded"] == 3998
+
+
 def test_a_refund_that_stripe_cannot_make_can_be_asked_for_anew(books: Books, order: Order) -> None:
     pay(order, "pm_card_visa")
     books.faults.append(("refunds", "500"))

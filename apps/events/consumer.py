@@ -44,7 +44,8 @@ def subscriber(
     Args:
         ordered: events of one subject take effect in order; one that was overtaken is ignored.
         transactional: the effect is in the service's database and commits with the inbox entry. Give False for an
-            effect outside of it (a mail), which happens before the entry is written: at least once.
+            effect outside of it (a mail), which happens before the entry is written: at least once, and in order as far
+            as nobody else is at it at that moment.
 
     A handler that raises delays nothing else: its event is kept as a `FailedDelivery`, tried again with back-off, and
     dead after `MAX_ATTEMPTS`.
@@ -156,9 +157,14 @@ class _Consumer:
                 for turn in _in_turns(events, ordered=self.ordered):
                     if accepted := inbox.accept(self.service, self.name, turn, ordered=self.ordered):
                         self.handle(accepted)
-        elif fresh := inbox.unseen(self.service, self.name, events):
-            self.handle(fresh)
-            inbox.record(self.service, self.name, fresh)
+            return
+        for turn in _in_turns(events, ordered=self.ordered):
+            fresh = inbox.unseen(self.service, self.name, turn)
+            if due := inbox.not_overtaken(self.service, self.name, fresh) if self.ordered else fresh:
+                self.handle(due)
+            if fresh:
+                with atomic(self.service):
+                    inbox.accept(self.service, self.name, fresh, ordered=self.ordered)
 
     def _keep(self, message: Message, error: str) -> None:
         """Note the failure, and when to try again: after 2, 4, 8 … seconds, and in the end never."""

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from apps.common.databases import alias_of, connection_of
 from apps.events.envelope import Event
-from apps.events.models import InboxEntry
+from apps.events.models import InboxEntry, InboxPosition
 
 # The upsert takes the row's lock, so that two events of one subject wait for each other; it changes nothing, and
 # returns no row, when the consumer has been as far already.
@@ -52,6 +52,13 @@ def unseen(service: str, consumer: str, events: Sequence[Event]) -> Sequence[Eve
     entries = InboxEntry.objects.using(alias_of(service)).filter(consumer=consumer)
     seen = set(entries.filter(event_id__in=[event.id for event in events]).values_list("event_id", flat=True))
     return [event for event in events if event.id not in seen]
+
+
+def not_overtaken(service: str, consumer: str, events: Sequence[Event]) -> Sequence[Event]:
+    """The events whose subjects the consumer has not followed as far."""
+    positions = InboxPosition.objects.using(alias_of(service)).filter(consumer=consumer)
+    reached = dict(positions.filter(subject__in=[each.subject for each in events]).values_list("subject", "sequence"))
+    return [event for event in events if event.sequence > reached.get(event.subject, 0)]
 
 
 def _advance(service: str, consumer: str, events: Sequence[Event]) -> set[UUID]:

@@ -16,9 +16,9 @@ from apps.users.interface import UserNotFound
 from config import services
 
 
-@subscriber("orders.mail_customer", transactional=False)
+@subscriber("orders.mail_customer", ordered=True, transactional=False)
 def mail_customer(event: Event) -> None:
-    """Write to the customer; somebody who has left is not written to.
+    """Write to the customer; somebody who has left is not written to, nor is what a later mail has overtaken.
 
     The mail goes out before the inbox knows of it: after a crash in between it is sent a second time, under the same
     `Message-ID`.

@@ -46,6 +46,7 @@ def _see(event: Event) -> None:
 subscriber("orders.test_ordered", ordered=True)(_see)
 subscriber("orders.test_any_order")(_see)
 subscriber("orders.test_outside", transactional=False)(_see)
+subscriber("orders.test_outside_in_order", ordered=True, transactional=False)(_see)
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +55,7 @@ def _subscribers(settings: Any) -> Iterator[None]:  # noqa: ANN401 - pytest-djan
         "test.ordered": ["orders.test_ordered"],
         "test.any": ["orders.test_any_order"],
         "test.both": ["orders.test_ordered", "orders.test_outside"],
+        "test.outside": ["orders.test_outside_in_order"],
     }
     seen.clear()
     trouble.clear()
@@ -464,3 +466,23 @@ def test_a_batch_that_cannot_be_handled_just_now_leaves_nothing_behind() -> None
         deliver("orders.test_any_order", *_tell_of(new_id(), new_id()))
     assert not InboxEntry.objects.using(ALIAS).exists()
     assert not failures().exists()
+
+
+def test_an_effect_outside_of_the_database_is_in_order_too() -> None:
+    first, second, third = tell("test.outside", 1, 2, 3)
+    name = "orders.test_outside_in_order"
+    deliver(name, second)
+    deliver(name, first, second)
+    assert seen == [2]
+    trouble.append(ValueError("no mail server"))
+    deliver(name, third)
+    trouble.clear()
+    (failure,) = failures()
+    assert failure.event_id == third.id
+    replay(failure)
+    replay(failure)
+    assert seen == [2, 3, 3]
+    entries = (
+        InboxEntry.objects.using(ALIAS).filter(consumer=name).order_by("event_id").values_list("applied", flat=True)
+    )
+    assert list(entries) == [False, True, True]

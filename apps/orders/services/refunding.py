@@ -100,23 +100,25 @@ class Refunding:
     def _refund_told_again(self, refund: RefundRow) -> Order:
         """The answer to a refund that was asked for before; one that was cut off is carried out now."""
         if refund.status in OPEN_REFUNDS:
-            return self._pay_back(refund)
+            return self._pay_back(refund, is_known=True)
         if refund.status == RefundStatus.FAILED:
             raise to_error(refund.failure_code, refund.failure_detail)
         return to_order(refund.order)
 
-    def _pay_back(self, refund: RefundRow, receipt: RefundReceipt | None = None) -> Order:
-        """Have the provider give the money back, unless there is a receipt; if it will not, the order is as it was.
+    def _pay_back(self, refund: RefundRow, *, is_known: bool = False) -> Order:
+        """Have the provider give the money back; if it will not, the order is as it was. Of a refund that it may know
+        already it is asked what became of it, first.
 
         Raises:
             PaymentDeclined, PaymentUnknown.
         """
+        key, transaction_id = str(refund.id), refund.payment.transaction_id
         try:
+            receipt = (
+                self._payments.find_refund(idempotency_key=key, transaction_id=transaction_id) if is_known else None
+            )
             receipt = receipt or self._payments.refund(
-                idempotency_key=str(refund.id),
-                transaction_id=refund.payment.transaction_id,
-                amount=refund.amount,
-                currency=refund.currency,
+                idempotency_key=key, transaction_id=transaction_id, amount=refund.amount, currency=refund.currency
             )
         except Declined as refusal:
             self._refuse_refund(refund, refusal)

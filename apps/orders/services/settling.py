@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import TypeVar
 
@@ -102,22 +103,10 @@ class Settling(Paying, Refunding):
         return self._fail(payment, code, "The payment never reached the provider.")
 
     def _settle_refund(self, refund: RefundRow) -> bool:
-        """Ask what became of a refund, or for it again; whether that is known now.
-
-        Raises:
-            NoAnswer: it is as it was.
-        """
-        try:
-            receipt = self._payments.find_refund(
-                idempotency_key=str(refund.id), transaction_id=refund.payment.transaction_id
-            )
-        except Declined as refusal:
-            self._refuse_refund(refund, refusal)
-            return True
-        try:
-            self._pay_back(refund, receipt)
-        except DomainError:
-            refund.refresh_from_db()
+        """Ask what became of a refund, or for it again; whether that is known now."""
+        with suppress(DomainError):
+            self._pay_back(refund, is_known=True)
+        refund.refresh_from_db()
         return refund.status not in OPEN_REFUNDS
 
 
