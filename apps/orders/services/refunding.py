@@ -100,10 +100,29 @@ class Refunding:
     def _refund_told_again(self, refund: RefundRow) -> Order:
         """The answer to a refund that was asked for before; one that was cut off is carried out now."""
         if refund.status in OPEN_REFUNDS:
-            return self._pay_back(refund)
+            return self._take_up(refund)
         if refund.status == RefundStatus.FAILED:
             raise to_error(refund.failure_code, refund.failure_detail)
         return to_order(refund.order)
+
+    def _take_up(self, refund: RefundRow) -> Order:
+        """Go on with a refund that was begun before. The provider is asked what became of it before it is asked for it
+        again: by now it may have forgotten the key, and pay a second time, or repeat an answer that is no longer true.
+
+        Raises:
+            PaymentDeclined, PaymentUnknown.
+        """
+        try:
+            receipt = self._find_receipt(refund)
+        except Declined as refusal:
+            self._refuse_refund(refund, refusal)
+            raise to_error(refusal.code, refusal.detail) from refusal
+        except NoAnswer as silence:
+            raise PaymentUnknown(_UNKNOWN) from silence
+        return self._pay_back(refund, receipt)
+
+    def _find_receipt(self, refund: RefundRow) -> RefundReceipt | None:
+        return self._payments.find_refund(idempotency_key=str(refund.id), transaction_id=refund.payment.transaction_id)
 
     def _pay_back(self, refund: RefundRow, receipt: RefundReceipt | None = None) -> Order:
         """Have the provider give the money back, unless there is a receipt; if it will not, the order is as it was.

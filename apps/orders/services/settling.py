@@ -108,9 +108,7 @@ class Settling(Paying, Refunding):
             NoAnswer: it is as it was.
         """
         try:
-            receipt = self._payments.find_refund(
-                idempotency_key=str(refund.id), transaction_id=refund.payment.transaction_id
-            )
+            receipt = self._find_receipt(refund)
         except Declined as refusal:
             self._refuse_refund(refund, refusal)
             return True
