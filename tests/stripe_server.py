@@ -38,6 +38,7 @@ class Books:
 
     `faults` has, for the end of a path, how the next such request fails: `lost` (no effect, no answer), `unheard` (an
     effect, no answer), `late` (an answer after `released`), or a status (no effect, and Stripe repeats its own 5xx).
+    `muddled` has its effect, but Stripe says 500, and repeats that.
     """
 
     intents: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -216,6 +217,8 @@ class _Handler(BaseHTTPRequestHandler):
                 status, answer = 200, self.books.do(self.command, path, params)
             except _Refusal as refusal:
                 status, answer = refusal.status, {"error": refusal.error}
+        if how == "muddled":
+            status, answer = 500, {"error": {"type": "api_error", "message": "Something went wrong."}}
         answer = json.loads(json.dumps(answer))
         if key and status not in (400, 404, 409, 429):
             self.books.answered[key] = (params, status, answer)

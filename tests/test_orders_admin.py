@@ -1,7 +1,9 @@
 """The staff pages of orders: who sees them, and that every action goes through the service."""
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.test import Client
@@ -11,6 +13,8 @@ from apps.common.ids import new_id
 from apps.events.models import FailedDelivery
 from apps.orders.interface import SYSTEM, PaymentDeclined
 from apps.orders.models import Order, Payment, SandboxCharge
+from apps.orders.payments.provider import Declined, NoAnswer
+from apps.orders.payments.sandbox import SandboxProvider
 from apps.orders.tests.factories import make_product, pay, place
 from apps.users.interface import Role
 from apps.users.tests.factories import UserFactory
@@ -122,6 +126,27 @@ def test_a_refund_that_cannot_be_says_why(staff: Callable[[Role], Client], wish:
     if "refund_id" not in wish:
         assert error in page.content.decode()
     assert services.orders().list_refunds(order_id=order.id, actor=SYSTEM) == []
+
+
+def test_a_refund_that_is_being_found_out_is_not_called_off(staff: Callable[[Role], Client]) -> None:
+    client, order = staff(Role.ORDER_STAFF), pay(place(new_id(), (make_product(price="10.00"), 3)))
+    with patch.object(SandboxProvider, "refund", side_effect=NoAnswer):
+        page = refund_page(client, order, amount="2.50")
+    assert page.redirect_chain
+    (message,) = (str(message) for message in page.context["messages"])
+    assert "It will be completed" in message
+    assert "2.50 USD: unknown" in client.get(f"/admin/orders/order/{order.id}/refund/").content.decode()
+
+
+def test_after_a_refusal_the_form_can_be_sent_again(staff: Callable[[Role], Client]) -> None:
+    client, order = staff(Role.ORDER_STAFF), pay(place(new_id(), (make_product(price="10.00"), 3)))
+    with patch.object(SandboxProvider, "refund", side_effect=Declined("busy", "Not now.")):
+        page = refund_page(client, order, amount="2.50")
+    assert "Not now." in page.content.decode()
+    assert "its total is 30.00 USD" in page.content.decode()
+    again = {name: page.context["form"][name].value() or "" for name in ("amount", "restock", "reason", "refund_id")}
+    assert refund_page(client, order, **again).redirect_chain
+    assert SandboxCharge.objects.get().refunded_amount == Decimal("2.50")
 
 
 @pytest.mark.parametrize(("role", "status"), [(Role.CATALOG_STAFF, 403), (Role.USER, 302)])

@@ -307,9 +307,9 @@ def test_forged_messages_are_refused(books: Books, order: Order, api: APIClient,
     assert everything_stored() == before
 
 
-def refund(order: Order, amount: str | None = None) -> Order:
+def refund(order: Order, amount: str | None = None, *, refund_id: UUID | None = None) -> Order:
     wish = Decimal(amount) if amount else None
-    return services.orders().refund_order(order_id=order.id, actor=SYSTEM, amount=wish)
+    return services.orders().refund_order(order_id=order.id, actor=SYSTEM, amount=wish, refund_id=refund_id)
 
 
 def test_refunds_come_in_parts(books: Books, order: Order) -> None:
@@ -361,6 +361,38 @@ def test_a_refund_that_stripe_cannot_make_can_be_asked_for_anew(books: Books, or
     assert Refund.objects.get().failure_code == "provider_fault"
     assert refund(order).status == "refunded"
     assert len(books.refunds) == 1
+
+
+def test_a_refund_that_comes_again_is_looked_up_first(books: Books, order: Order) -> None:
+    pay(order, "pm_card_visa")
+    refund_id = new_id()
+    books.faults.append(("refunds", "muddled"))
+    with pytest.raises(PaymentUnknown):
+        refund(order, "10.00", refund_id=refund_id)
+    # Stripe would repeat its fault, as if nothing had been paid back.
+    refund(order, "10.00", refund_id=refund_id)
+    assert (Refund.objects.get().status, Payment.objects.get().refunded_amount) == ("succeeded", Decimal(10))
+    assert books.intents["pi_1"]["latest_charge"]["amount_refunded"] == 1000
+
+
+def test_a_refund_that_comes_again_another_day_is_made_once(books: Books, order: Order) -> None:
+    pay(order, "pm_card_visa")
+    refund_id = new_id()
+    books.refund_status = "pending"
+    for _ in range(2):
+        with pytest.raises(PaymentUnknown):
+            refund(order, "10.00", refund_id=refund_id)
+        # By then Stripe has forgotten the key.
+        books.answered.clear()
+    assert (Refund.objects.get().status, Payment.objects.get().refunded_amount) == ("unknown", Decimal(10))
+    assert books.intents["pi_1"]["latest_charge"]["amount_refunded"] == 1000
+    books.refunds["re_1"].update(status="failed", failure_reason="lost_or_stolen_card")
+    with pytest.raises(PaymentDeclined):
+        refund(order, "10.00", refund_id=refund_id)
+    assert (Refund.objects.get().failure_code, Payment.objects.get().refunded_amount) == (
+        "lost_or_stolen_card",
+        Decimal(0),
+    )
 
 
 @pytest.mark.parametrize(("ends", "status"), [("succeeded", "refunded"), ("failed", "paid"), ("canceled", "paid")])

@@ -8,7 +8,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from apps.common.ids import new_id
-from apps.common.money import MAX_DIGITS, MAX_PLACES
+from apps.common.money import MAX_DIGITS, MAX_PLACES, quantize
 from apps.events.models import FailedDelivery, OutboxEvent, WebhookDelivery, WebhookEndpoint
 from apps.orders.interface import OrderStatus, PaymentStatus, RefundStatus
 
@@ -155,7 +155,7 @@ class Payment(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.amount} {self.currency} by {self.method}: {self.status}"
+        return f"{quantize(self.amount, self.currency)} {self.currency} by {self.method}: {self.status}"
 
 
 class Refund(models.Model):
@@ -201,7 +201,7 @@ class Refund(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.amount} {self.currency}: {self.status}"
+        return f"{quantize(self.amount, self.currency)} {self.currency}: {self.status}"
 
 
 class SandboxCharge(models.Model):

@@ -15,8 +15,8 @@ from django.urls import URLPattern, path, reverse
 from apps.common.admin import ReadOnlyAdmin
 from apps.common.errors import DomainError
 from apps.common.ids import new_id
-from apps.common.money import MAX_DIGITS, MAX_PLACES
-from apps.orders.interface import Actor, RefundStatus
+from apps.common.money import MAX_DIGITS, MAX_PLACES, quantize
+from apps.orders.interface import Actor, PaymentUnknown, RefundStatus
 from apps.orders.models import Order, OrderItem
 from apps.products.interface import StockLine
 from config import services
@@ -50,7 +50,11 @@ class RefundForm(forms.Form):
             )
 
     def carry_out(self, order_id: UUID, actor: Actor) -> bool:
-        """Whether it was paid back; if not, the form says why."""
+        """Whether it was paid back; if not, the form says why.
+
+        Raises:
+            PaymentUnknown: it has begun, and will be paid back.
+        """
         data = self.cleaned_data
         lines = [
             StockLine(product_id=UUID(name), quantity=data[name])
@@ -67,7 +71,11 @@ class RefundForm(forms.Form):
                 restock={"yes": True, "no": False}.get(data["restock"]),
                 reason=data["reason"],
             )
+        except PaymentUnknown:
+            raise
         except DomainError as refusal:
+            # Under the old id there may be a refund that was refused for good.
+            self.data = {**dict(self.data.items()), "refund_id": str(new_id())}
             for problem in refusal.problems:
                 name = (problem.attr or "").removeprefix("items.")
                 self.add_error(name if name in self.fields else None, problem.detail)
@@ -93,14 +101,20 @@ class RefundableAdmin(ReadOnlyAdmin[Order]):
         items = list(order.items.all())
         actor = Actor(user_id=request.user.pk, is_staff=True)
         form = RefundForm(request.POST or None, items=items, initial={"refund_id": new_id()})
-        if form.is_valid() and form.carry_out(order_id, actor):
-            messages.success(request, f"Order {order.number}: paid back.")
-            return HttpResponseRedirect(reverse("admin:orders_order_change", args=[order_id]))
+        back = HttpResponseRedirect(reverse("admin:orders_order_change", args=[order_id]))
+        try:
+            if form.is_valid() and form.carry_out(order_id, actor):
+                messages.success(request, f"Order {order.number}: paid back.")
+                return back
+        except PaymentUnknown as pending:
+            messages.warning(request, f"Order {order.number}: {pending}")
+            return back
         context = {
             **self.admin_site.each_context(request),
             "opts": Order._meta,
             "title": f"Refund order {order.number}",
             "order": order,
+            "total": quantize(order.total, order.currency),
             "form": form,
             "refunds": order.refunds.exclude(status=RefundStatus.FAILED).order_by("created_at"),
         }

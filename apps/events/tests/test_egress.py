@@ -185,6 +185,22 @@ def test_nobody_there_is_an_answer_too(inside: None) -> None:
     assert answer.error.startswith("ConnectionRefusedError")
 
 
+def test_what_is_no_answer_is_told_without_nul(inside: None) -> None:
+    def mumble(listener: socket.socket) -> None:
+        visitor, _ = listener.accept()
+        with visitor:
+            visitor.recv(10_000)
+            visitor.sendall(b"\0oops\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=mumble, args=(listener,))
+        thread.start()
+        answer = post(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+        thread.join()
+    # PostgreSQL would not take it, and the attempt would never be noted.
+    assert (answer.status, answer.error.strip()) == (None, "BadStatusLine: oops")
+
+
 @pytest.mark.parametrize("drips", [b"", b"HTTP/1.1 200 OK\r\nX: "])
 def test_however_slowly_it_drips_it_ends_in_time(inside: None, monkeypatch: pytest.MonkeyPatch, drips: bytes) -> None:
     monkeypatch.setattr(egress, "TOTAL_SECONDS", 0.5)

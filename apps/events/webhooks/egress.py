@@ -95,7 +95,12 @@ def post(url: str, *, headers: Mapping[str, str], body: bytes) -> Answer:
     except (OSError, HTTPException, UnicodeError, ValueError) as reason:
         is_late = monotonic() >= deadline or isinstance(reason, TimeoutError)
         error = f"No answer in time ({TOTAL_SECONDS} s)." if is_late else f"{type(reason).__name__}: {reason}"
-    return Answer(status, text, error[:_LONGEST_REASON], int((monotonic() - begin) * 1000))
+    return Answer(
+        status,
+        _storable(text, _RESPONSE_CHARACTERS),
+        _storable(error, _LONGEST_REASON),
+        int((monotonic() - begin) * 1000),
+    )
 
 
 def _exchange(parts: SplitResult, headers: Mapping[str, str], body: bytes, deadline: float) -> tuple[int, str]:
@@ -113,8 +118,12 @@ def _exchange(parts: SplitResult, headers: Mapping[str, str], body: bytes, deadl
     if monotonic() >= deadline:
         # What was cut off reads like an answer that has ended.
         raise TimeoutError
-    # PostgreSQL takes no NUL.
-    return response.status, begin.decode("utf-8", "replace").replace("\0", "")[:_RESPONSE_CHARACTERS]
+    return response.status, begin.decode("utf-8", "replace")
+
+
+def _storable(text: str, longest: int) -> str:
+    """The text as it can be kept, whatever the other side has made of it: PostgreSQL takes no NUL."""
+    return text.replace("\0", "")[:longest]
 
 
 @contextmanager

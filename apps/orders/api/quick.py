@@ -87,7 +87,7 @@ def _caller(request: HttpRequest) -> Principal | None:
 def _new_order(request: HttpRequest) -> NewOrder | None:
     try:
         body = _decoder.decode(request.body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     given = {"currency": body.currency, "shipping": body.shipping, "note": body.note}
     given = {name: value for name, value in given.items() if value is not msgspec.UNSET}

@@ -112,7 +112,7 @@ class SandboxProvider(PaymentProvider):
             payment_id, state = UUID(message["payment_id"]), _OUTCOMES[message["outcome"]]
         except WebhookVerificationError as error:
             raise InvalidSignature(f"The message is not signed as it should be: {error}.") from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InvalidSignature(
                 'The message must be signed, and be {"payment_id": "…", "outcome": "approved" or "declined"}.'
             ) from error

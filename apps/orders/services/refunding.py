@@ -107,7 +107,7 @@ class Refunding:
 
     def _pay_back(self, refund: RefundRow, *, is_known: bool = False) -> Order:
         """Have the provider give the money back; if it will not, the order is as it was. Of a refund that it may know
-        already it is asked what became of it, first.
+        it is asked what became of it, first: it may have forgotten the key by now, and would pay a second time.
 
         Raises:
             PaymentDeclined, PaymentUnknown.

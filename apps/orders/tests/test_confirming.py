@@ -10,6 +10,7 @@ import time_machine
 from django.db import OperationalError
 from django.utils import timezone
 from rest_framework.test import APIClient
+from standardwebhooks.webhooks import Webhook
 
 from apps.common.databases import alias_of
 from apps.common.ids import new_id
@@ -28,7 +29,7 @@ from apps.orders.interface import (
 )
 from apps.orders.models import Payment, SandboxCharge
 from apps.orders.payments.provider import NoAnswer, Transaction
-from apps.orders.payments.sandbox import SandboxProvider
+from apps.orders.payments.sandbox import SandboxProvider, webhook_secret
 from apps.orders.tests.factories import confirm, make_product, notice, pay, place
 from config import services
 from tests.flow import LoggedIn, audit, deliver_events, everything_stored
@@ -267,12 +268,15 @@ def test_a_message_about_a_payment_we_do_not_know_changes_nothing(api: APIClient
 
 
 @pytest.mark.parametrize(
-    "fault", ["unsigned", "forged", "other body", "stale", "early", "no text", "nonsense", "empty"]
+    "fault", ["unsigned", "forged", "other body", "stale", "early", "no text", "nonsense", "empty", "too deep"]
 )
 def test_what_the_provider_has_not_sent_is_refused(api: APIClient, fault: str) -> None:
     _, payment = unconfirmed()
     at = {"stale": -400, "early": 400}.get(fault, 0)
-    body, headers = notice(payment.id, at=datetime.now(UTC) + timedelta(seconds=at))
+    signed_at = datetime.now(UTC) + timedelta(seconds=at)
+    body, headers = notice(payment.id, at=signed_at)
+    deep = "[" * 100_000
+    deeply_signed = Webhook(webhook_secret()).sign(headers["webhook-id"], signed_at, deep)
     changed = {
         "unsigned": (body, {}),
         "forged": (body, {**headers, "webhook-signature": "v1,AAAA"}),
@@ -280,6 +284,7 @@ def test_what_the_provider_has_not_sent_is_refused(api: APIClient, fault: str) -
         "no text": (b"\xff\xfe", headers),
         "nonsense": (body, {**headers, "webhook-signature": ",,é", "webhook-timestamp": "nan"}),
         "empty": (b"", headers),
+        "too deep": (deep.encode(), {**headers, "webhook-signature": deeply_signed}),
     }
     body, headers = changed.get(fault, (body, headers))
     before = everything_stored()

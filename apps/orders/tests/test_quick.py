@@ -121,6 +121,7 @@ def test_what_must_wait_is_told_alike(ask: Ask, error: Exception) -> None:
         b'{"items": [{"product_id": "LAMP", "quantity": 1}], "note": NaN}',
         b'{"items": [{"product_id": "LAMP", "quantity": 1}], "note": 7, "currency": "dollars"}',
         b'{"items": [{"product_id": "LAMP", "quantity": 1}], "shipping": {"cost": "0", "town": "x"}}',
+        b'{"items": [{"product_id": "LAMP", "quantity": 1}], "note": %b}' % (b"[" * 5000 + b"]" * 5000),
     ],
 )
 def test_what_is_wrong_goes_the_whole_way(ask: Ask, body: bytes) -> None:
