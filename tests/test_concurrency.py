@@ -14,6 +14,7 @@ from django.db import connections
 from apps.common.databases import atomic
 from apps.common.errors import DomainError
 from apps.common.ids import new_id
+from apps.events.webhooks import endpoints, rows
 from apps.orders.interface import SYSTEM, Actor, NewOrder, OrderChange, OrderStatus
 from apps.orders.models import Order, Payment, Refund, SandboxCharge, SandboxRefund
 from apps.orders.tests.factories import make_product, pay, place
@@ -258,3 +259,13 @@ def test_a_unit_that_comes_back_while_a_buyer_waits_is_his() -> None:
             assert not waiting.done()
         assert waiting.result(timeout=30)
     assert level(lamp) == (1, 1)
+
+
+def test_endpoints_that_are_registered_at_once_are_not_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoints, "MOST_ENDPOINTS", 3)
+
+    def register(number: int) -> None:
+        endpoints.create_endpoint(url=f"https://93.184.216.34/{number}", owner_email="owner@example.com")
+
+    assert at_once(8, 16, register) == {"ok": 3, "too_many_endpoints": 13}
+    assert rows.endpoints().count() == 3

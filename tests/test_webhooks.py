@@ -14,6 +14,7 @@ from apps.events import outlets
 from apps.events.models import WebhookDelivery, WebhookEndpoint
 from apps.events.tests.receiver import receiver
 from apps.events.webhooks import endpoints, rows
+from apps.events.webhooks.interface import EndpointWithSecret
 from apps.orders.tests.factories import make_product, pay, place
 from apps.users.interface import Role
 from apps.users.tests.factories import UserFactory
@@ -42,7 +43,7 @@ def staff() -> Client:
     return client
 
 
-def made(**more: Any) -> endpoints.EndpointWithSecret:  # noqa: ANN401 - fields of an endpoint
+def made(**more: Any) -> EndpointWithSecret:  # noqa: ANN401 - fields of an endpoint
     return endpoints.create_endpoint(**{**GIVEN, **more})
 
 
@@ -102,7 +103,7 @@ def test_what_is_refused(admin: LoggedIn, given: dict[str, Any], errors: list[tu
     endpoint = made()
     response = admin.patch(f"{ENDPOINTS}/{endpoint.id}", given)
     assert (response.status_code, refused(response)) == (400, errors)
-    assert endpoints.get_endpoint(endpoint_id=endpoint.id) == endpoints.to_endpoint(rows.endpoints().get())
+    assert endpoints.get_endpoint(endpoint_id=endpoint.id) == rows.to_endpoint(rows.endpoints().get())
     assert rows.endpoints().get().url == GIVEN["url"]
 
 

@@ -16,7 +16,7 @@ from apps.events.models import FailedDelivery, OutboxEvent, WebhookDelivery, Web
 from apps.events.tasks import replay
 from apps.events.webhooks import endpoints
 from apps.events.webhooks.egress import RefusedAddress, check_url
-from apps.events.webhooks.endpoints import EndpointChange, EndpointWithSecret
+from apps.events.webhooks.interface import EndpointChange, EndpointWithSecret
 
 
 class OutboxAdmin(ReadOnlyAdmin[OutboxEvent]):

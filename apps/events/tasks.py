@@ -10,12 +10,10 @@ from django.utils import timezone
 
 from apps.common.bulk import delete_in_batches
 from apps.common.databases import all_aliases, later
-from apps.events.consumer import subscriber
 from apps.events.delivery import missing
-from apps.events.envelope import Event
 from apps.events.models import FailedDelivery, InboxEntry, InboxPosition, OutboxEvent
 from apps.events.relay import send
-from apps.events.webhooks import history, mail
+from apps.events.webhooks import history
 
 logger = logging.getLogger(__name__)
 
@@ -72,12 +70,6 @@ def clean() -> None:
         delete_in_batches(InboxEntry.objects.using(alias).filter(handled_at__lt=now - INBOX_KEPT_FOR))
         delete_in_batches(InboxPosition.objects.using(alias).filter(moved_at__lt=now - INBOX_KEPT_FOR))
         delete_in_batches(FailedDelivery.objects.using(alias).filter(created_at__lt=now - INBOX_KEPT_FOR))
-
-
-@subscriber("orders.mail_webhook_owner", transactional=False)
-def mail_webhook_owner(event: Event) -> None:
-    """Tell the owner of an endpoint that the shop has stopped it; of one that was deleted there is nobody to tell."""
-    mail.send_stopped(event.subject, state=event.data["state"], reason=event.data["reason"])
 
 
 @shared_task(name="events.clean_webhooks")

@@ -131,7 +131,7 @@ class NextAction:
 
 @dataclass(frozen=True)
 class Payment:
-    """The last attempt to pay an order. `next_action` is told only to whoever pays."""
+    """The attempt to pay an order that has not failed, or else the last. `next_action` is told only to the payer."""
 
     method: str
     amount: Decimal

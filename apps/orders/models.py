@@ -11,6 +11,7 @@ from apps.common.ids import new_id
 from apps.common.money import MAX_DIGITS, MAX_PLACES, quantize
 from apps.events.models import FailedDelivery, OutboxEvent, WebhookDelivery, WebhookEndpoint
 from apps.orders.interface import OrderStatus, PaymentStatus, RefundStatus
+from apps.orders.spans import Span
 
 # Failures after which money may still be held at the provider: one that it knew nothing of when it was asked, and one
 # that the customer left unconfirmed for another.
@@ -295,12 +296,7 @@ class StatusBucket(models.Model):
 class ProductSales(models.Model):
     """Sales of one product in a day, a month or a quarter of a year (UTC), so that a year is read from few rows."""
 
-    class Span(models.TextChoices):
-        DAY = "day"
-        MONTH = "month"
-        QUARTER = "quarter"
-
-    span = models.CharField(max_length=7, choices=Span)
+    span = models.CharField(max_length=7, choices=[(span, span) for span in Span])
     starts_on = models.DateField()
     product_id = models.UUIDField()
     currency = models.CharField(max_length=3)

@@ -7,6 +7,7 @@ from celery import shared_task
 
 from apps.events.consumer import batch_subscriber, subscriber
 from apps.events.envelope import Event
+from apps.events.webhooks.mail import send_stopped
 from apps.orders.events import order_id_of
 from apps.orders.interface import SYSTEM, InvalidTransition, PaymentUnknown
 from apps.orders.mail import MAILED, order_mail
@@ -31,6 +32,12 @@ def mail_customer(event: Event) -> None:
         return
     if user.email:
         order_mail(event, to=user.email, name=user.first_name).send()
+
+
+@subscriber("orders.mail_webhook_owner", transactional=False)
+def mail_webhook_owner(event: Event) -> None:
+    """Tell the owner of an endpoint that the shop has stopped it; of one that was deleted there is nobody to tell."""
+    send_stopped(event.subject, state=event.data["state"], reason=event.data["reason"])
 
 
 @subscriber("orders.cancel_unfulfillable", transactional=False)

@@ -6,7 +6,7 @@ from rest_framework_dataclasses.serializers import DataclassSerializer
 from apps.common.api.fields import LineField
 from apps.common.api.serializers import InputSerializer, QueryInput
 from apps.events.models import WebhookDelivery, WebhookEndpoint
-from apps.events.webhooks.endpoints import Delivery, Endpoint, EndpointWithSecret
+from apps.events.webhooks.interface import Delivery, Endpoint, EndpointWithSecret
 
 _MOST_TYPES = 100
 

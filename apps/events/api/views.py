@@ -21,7 +21,7 @@ from apps.events.api.serializers import (
 )
 from apps.events.models import WebhookDelivery, WebhookEndpoint
 from apps.events.webhooks import endpoints, rows
-from apps.events.webhooks.endpoints import EndpointChange
+from apps.events.webhooks.interface import EndpointChange
 
 _TAGS = ["webhooks"]
 _ENDPOINT = OpenApiExample(
@@ -45,9 +45,7 @@ class EndpointsView(generics.GenericAPIView[WebhookEndpoint]):
     @extend_schema(tags=_TAGS, summary="List endpoints", responses=EndpointSerializer(many=True))
     def get(self, request: Request) -> Response:
         page = self.paginate_queryset(self.get_queryset()) or []
-        return self.get_paginated_response(
-            EndpointSerializer([endpoints.to_endpoint(row) for row in page], many=True).data
-        )
+        return self.get_paginated_response(EndpointSerializer([rows.to_endpoint(row) for row in page], many=True).data)
 
     @extend_schema(
         tags=_TAGS,
@@ -141,9 +139,7 @@ class DeliveriesView(generics.GenericAPIView[WebhookDelivery]):
     def get(self, request: Request, endpoint_id: UUID) -> Response:
         endpoints.get_endpoint(endpoint_id=endpoint_id)
         page = self.paginate_queryset(self.get_queryset().filter(**StateFilter.read(request))) or []
-        return self.get_paginated_response(
-            DeliverySerializer([endpoints.to_delivery(row) for row in page], many=True).data
-        )
+        return self.get_paginated_response(DeliverySerializer([rows.to_delivery(row) for row in page], many=True).data)
 
 
 class ReplayView(APIView):

@@ -32,7 +32,7 @@ from apps.events.relay import relay_batch
 from apps.events.tasks import clean_webhooks
 from apps.events.tests.receiver import Message, Receiver, receiver
 from apps.events.webhooks import endpoints, rows, sending
-from apps.events.webhooks.endpoints import EndpointChange, EndpointStopped, EndpointWithSecret, InvalidEndpoint
+from apps.events.webhooks.interface import EndpointChange, EndpointStopped, EndpointWithSecret, InvalidEndpoint
 
 pytestmark = pytest.mark.django_db
 

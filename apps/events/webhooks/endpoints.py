@@ -1,101 +1,37 @@
 """What staff do with webhooks: for REST and the staff pages."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
 from django.utils import timezone
 
-from apps.common.errors import Conflict, InvalidInput, NotFound, Problem
+from apps.common.errors import Problem
 from apps.common.ids import new_id
 from apps.events.cloudevent import to_json
 from apps.events.envelope import Event
 from apps.events.models import WebhookDelivery, WebhookEndpoint
 from apps.events.webhooks import signing
 from apps.events.webhooks.egress import RefusedAddress, check_url
-from apps.events.webhooks.rows import atomic_home, deliveries, endpoints
+from apps.events.webhooks.interface import (
+    Delivery,
+    DeliveryNotFound,
+    Endpoint,
+    EndpointChange,
+    EndpointNotFound,
+    EndpointStopped,
+    EndpointWithSecret,
+    InvalidEndpoint,
+    TooManyEndpoints,
+)
+from apps.events.webhooks.rows import atomic_home, deliveries, endpoints, lock_out_others, to_delivery, to_endpoint
 from apps.events.webhooks.sending import give_up
 
 PING = "webhook.ping"
 MOST_ENDPOINTS = 100
 OLD_SECRET_LIVES = timedelta(hours=24)
 _MESSAGE_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """An address that wants to hear of events; `types` empty is all of them."""
-
-    id: UUID
-    url: str
-    types: Sequence[str]
-    description: str
-    owner_email: str
-    state: str
-    reason: str
-    failing_since: datetime | None
-    created_at: datetime
-
-
-@dataclass(frozen=True)
-class EndpointWithSecret(Endpoint):
-    """The one answer in which the secret is seen."""
-
-    secret: str
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """An event on its way to an endpoint. `body` is what is sent, `response` how the last answer begins."""
-
-    id: UUID
-    event_id: UUID
-    type: str
-    state: str
-    attempts: int
-    next_attempt_at: datetime | None
-    attempted_at: datetime | None
-    status_code: int | None
-    response: str
-    error: str
-    duration_ms: int | None
-    body: str
-    created_at: datetime
-
-
-@dataclass(frozen=True)
-class EndpointChange:
-    """The parts of an endpoint that staff edit; None leaves a part as it is."""
-
-    url: str | None = None
-    types: Sequence[str] | None = None
-    description: str | None = None
-    owner_email: str | None = None
-    active: bool | None = None
-
-
-class EndpointNotFound(NotFound):
-    code = "endpoint_not_found"
-
-
-class DeliveryNotFound(NotFound):
-    code = "delivery_not_found"
-
-
-class InvalidEndpoint(InvalidInput):
-    code = "invalid_endpoint"
-
-
-class EndpointStopped(Conflict):
-    """It is paused or off, so that nothing would be sent."""
-
-    code = "endpoint_stopped"
-
-
-class TooManyEndpoints(Conflict):
-    code = "too_many_endpoints"
 
 
 def public_types() -> Collection[str]:
@@ -113,18 +49,19 @@ def create_endpoint(
         TooManyEndpoints: the shop has as many as it serves.
     """
     _check(url, types)
-    if endpoints().count() >= MOST_ENDPOINTS:
-        raise TooManyEndpoints(f"There are {MOST_ENDPOINTS} endpoints already.")
     secret = signing.new_secret()
-    state = WebhookEndpoint.State.ACTIVE if active else WebhookEndpoint.State.OFF
-    row = endpoints().create(
-        url=url,
-        types=sorted(set(types)),
-        description=description,
-        owner_email=owner_email,
-        state=state,
-        secret=signing.encrypt(secret),
-    )
+    with atomic_home():
+        lock_out_others()
+        if endpoints().count() >= MOST_ENDPOINTS:
+            raise TooManyEndpoints(f"There are {MOST_ENDPOINTS} endpoints already.")
+        row = endpoints().create(
+            url=url,
+            types=sorted(set(types)),
+            description=description,
+            owner_email=owner_email,
+            state=WebhookEndpoint.State.ACTIVE if active else WebhookEndpoint.State.OFF,
+            secret=signing.encrypt(secret),
+        )
     return EndpointWithSecret(**vars(to_endpoint(row)), secret=secret)
 
 
@@ -226,39 +163,6 @@ def replay_delivery(*, endpoint_id: UUID, delivery_id: UUID) -> Delivery:
         row.state, row.attempts, row.next_attempt_at = WebhookDelivery.State.WAITING, 0, timezone.now()
         row.save()
     return to_delivery(row)
-
-
-def to_endpoint(row: WebhookEndpoint) -> Endpoint:
-    return Endpoint(
-        id=row.id,
-        url=row.url,
-        types=row.types,
-        description=row.description,
-        owner_email=row.owner_email,
-        state=row.state,
-        reason=row.reason,
-        failing_since=row.failing_since,
-        created_at=row.created_at,
-    )
-
-
-def to_delivery(row: WebhookDelivery) -> Delivery:
-    is_waiting = row.state == WebhookDelivery.State.WAITING
-    return Delivery(
-        id=row.id,
-        event_id=row.event_id,
-        type=row.type,
-        state=row.state,
-        attempts=row.attempts,
-        next_attempt_at=row.next_attempt_at if is_waiting else None,
-        attempted_at=row.attempted_at,
-        status_code=row.status_code,
-        response=row.response,
-        error=row.error,
-        duration_ms=row.duration_ms,
-        body=row.body,
-        created_at=row.created_at,
-    )
 
 
 def _check(url: str | None, types: Sequence[str] | None) -> None:

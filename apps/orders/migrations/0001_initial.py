@@ -129,7 +129,7 @@ class Migration(migrations.Migration):
             name='ProductSales',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('span', models.CharField(choices=[('day', 'Day'), ('month', 'Month'), ('quarter', 'Quarter')], max_length=7)),
+                ('span', models.CharField(choices=[('day', 'day'), ('month', 'month'), ('quarter', 'quarter')], max_length=7)),
                 ('starts_on', models.DateField()),
                 ('product_id', models.UUIDField()),
                 ('currency', models.CharField(max_length=3)),

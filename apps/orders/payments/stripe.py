@@ -281,13 +281,9 @@ def _to_transaction(intent: stripe.PaymentIntent) -> Transaction:
 
 
 def _to_next_action(intent: stripe.PaymentIntent) -> NextAction:
+    """What Stripe.js does with the customer; no payment of ours is sent to an address."""
     action = intent.next_action
-    redirect = action.redirect_to_url if action and action.type == "redirect_to_url" else None
-    return NextAction(
-        type=action.type if action else "use_stripe_sdk",
-        url=redirect.url if redirect else None,
-        client_secret=intent.client_secret,
-    )
+    return NextAction(type=action.type if action else "use_stripe_sdk", client_secret=intent.client_secret)
 
 
 def _to_receipt(refund: stripe.Refund) -> RefundReceipt:

@@ -13,7 +13,7 @@ from apps.common.databases import atomic
 from apps.orders.models import CountedOrder
 from apps.orders.reports.facts import Facts, Tally, from_json, to_json
 from apps.orders.reports.sources import read_facts
-from apps.orders.reports.tables import TABLES
+from apps.orders.reports.tables import add
 
 
 def count_orders(order_ids: Iterable[UUID]) -> int:
@@ -35,8 +35,7 @@ def count_orders(order_ids: Iterable[UUID]) -> int:
                 tally.add(before, -1)
                 tally.add(after)
                 changed.append(CountedOrder(order_id=row.order_id, counted=to_json(after), at=now))
-        for table in TABLES:
-            table.add(tally.of(table))
+        add(tally)
         CountedOrder.objects.bulk_create(
             changed, update_conflicts=True, unique_fields=["order_id"], update_fields=["counted", "at"]
         )
@@ -49,5 +48,4 @@ def count_new(orders: Mapping[UUID, Facts]) -> None:
     for facts in orders.values():
         tally.add(facts)
     insert(CountedOrder(order_id=each, counted=to_json(facts), at=now) for each, facts in orders.items())
-    for table in TABLES:
-        table.add(tally.of(table))
+    add(tally)

@@ -12,11 +12,25 @@ from uuid import UUID
 
 import msgspec
 
-from apps.orders.models import ProductSales
-from apps.orders.reports.tables import PRODUCTS, SALES, STATUS, TABLES, Key, Sums, Table
+from apps.orders.spans import Span
 
+Key = tuple[str | date | datetime | UUID, ...]
+Sums = tuple[int | Decimal, ...]
 QUARTER = timedelta(minutes=15)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with one row of sums for each key, by the names of their columns."""
+
+    keys: tuple[str, ...]
+    sums: tuple[str, ...]
+
+
+SALES = Table(("starts_at", "currency"), ("orders", "units", "amount", "refunds", "refunded_amount"))
+STATUS = Table(("starts_on", "currency", "status"), ("orders", "amount"))
+PRODUCTS = Table(("span", "starts_on", "product_id", "currency"), ("orders", "units", "amount"))
 
 
 @dataclass(frozen=True)
@@ -61,7 +75,7 @@ class Tally:
     """Sums by table and row. What is added with a sign of -1 is taken away."""
 
     def __init__(self) -> None:
-        self._sums: dict[Table, dict[Key, Sums]] = {table: {} for table in TABLES}
+        self._sums: dict[Table, dict[Key, Sums]] = {table: {} for table in (SALES, STATUS, PRODUCTS)}
 
     def add(self, facts: Facts | None, sign: int = 1) -> None:
         """Add what an order counts for; nothing, if it counts for nothing."""
@@ -85,14 +99,14 @@ def day_of(at: datetime) -> date:
     return at.astimezone(UTC).date()
 
 
-def start_of(day: date, span: ProductSales.Span) -> date:
+def start_of(day: date, span: Span) -> date:
     """The first day of the span that the day is in."""
     match span:
-        case ProductSales.Span.DAY:
+        case Span.DAY:
             return day
-        case ProductSales.Span.MONTH:
+        case Span.MONTH:
             return day.replace(day=1)
-        case ProductSales.Span.QUARTER:
+        case Span.QUARTER:
             return day.replace(month=day.month - (day.month - 1) % 3, day=1)
 
 
@@ -118,5 +132,5 @@ def _cells_of_sale(sale: Sale, currency: str) -> Iterator[tuple[Table, Key, Sums
     yield SALES, (quarter_of(sale.at), currency), (1, units, sale.amount, 0, 0)
     day = day_of(sale.at)
     for line in sale.lines:
-        for span in ProductSales.Span:
+        for span in Span:
             yield PRODUCTS, (span.value, start_of(day, span), line.product_id, currency), (1, line.units, line.amount)

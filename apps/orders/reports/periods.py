@@ -6,10 +6,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from apps.orders.models import ProductSales
 from apps.orders.reports.facts import QUARTER, quarter_of, start_of
+from apps.orders.spans import Span
 
-Span = ProductSales.Span
 _DAY = timedelta(days=1)
 _LONGEST = {Span.MONTH: timedelta(days=31), Span.QUARTER: timedelta(days=92)}
 _UTC = ZoneInfo("UTC")

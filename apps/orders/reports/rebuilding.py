@@ -21,10 +21,11 @@ from apps.common.money import MAX_PLACES
 from apps.events.models import InboxEntry, OutboxEvent
 from apps.orders.models import CountedOrder, Order, ProductSales, SalesBucket, StatusBucket
 from apps.orders.reports.counting import count_orders
-from apps.orders.reports.facts import Facts, Tally, from_json, start_of
+from apps.orders.reports.facts import PRODUCTS, SALES, STATUS, Facts, Key, Sums, Table, Tally, from_json, start_of
 from apps.orders.reports.periods import Stretch, midnight
 from apps.orders.reports.sources import read_facts, refunds, sales
-from apps.orders.reports.tables import PRODUCTS, SALES, STATUS, TABLES, Key, Sums, Table
+from apps.orders.reports.tables import MODELS
+from apps.orders.spans import Span
 
 CONSUMER = "orders.count_sales"
 _PAGE = 1000
@@ -59,7 +60,7 @@ def differences(since: date | None = None) -> Iterator[str]:
     while day <= last:
         with _snapshot():
             found = [*_differences_on(day)]
-            for span in (ProductSales.Span.MONTH, ProductSales.Span.QUARTER):
+            for span in (Span.MONTH, Span.QUARTER):
                 if day in {begin, start_of(day, span)}:
                     found += _differences_of(span, start_of(day, span))
         yield from found
@@ -67,7 +68,7 @@ def differences(since: date | None = None) -> Iterator[str]:
 
 
 def _forget() -> None:
-    models: list[type[Model]] = [CountedOrder, *(table.model for table in TABLES)]
+    models: list[type[Model]] = [CountedOrder, *MODELS.values()]
     connection = connection_of("orders")
     with atomic("orders"), connection.cursor() as cursor:
         if connection.vendor == "postgresql":
@@ -115,17 +116,17 @@ def _differences_on(day: date) -> Iterator[str]:
     kept: Mapping[Table, QuerySet[Any]] = {
         SALES: quarters,
         STATUS: StatusBucket.objects.filter(starts_on=day),
-        PRODUCTS: ProductSales.objects.filter(span=ProductSales.Span.DAY, starts_on=day),
+        PRODUCTS: ProductSales.objects.filter(span=Span.DAY, starts_on=day),
     }
     for table, rows in kept.items():
         wanted = {key: sums for key, sums in tally.of(table).items() if _is_on(table, key, day)}
         yield from _compare(table, wanted, _rows_of(table, rows))
 
 
-def _differences_of(span: ProductSales.Span, first: date) -> Iterator[str]:
+def _differences_of(span: Span, first: date) -> Iterator[str]:
     """The sums of each product's month, or quarter of a year, against those of its days."""
-    end = start_of(first + timedelta(days=31 if span is ProductSales.Span.MONTH else 92), span)
-    days = ProductSales.objects.filter(span=ProductSales.Span.DAY, starts_on__gte=first, starts_on__lt=end)
+    end = start_of(first + timedelta(days=31 if span is Span.MONTH else 92), span)
+    days = ProductSales.objects.filter(span=Span.DAY, starts_on__gte=first, starts_on__lt=end)
     added = days.order_by().values_list("product_id", "currency").annotate(*map(Sum, PRODUCTS.sums))
     wanted: dict[Key, Sums] = {
         (span.value, first, product_id, currency): (orders, units, amount.quantize(_SMALLEST))
@@ -179,13 +180,13 @@ def _compare(table: Table, wanted: Mapping[Key, Sums], kept: Mapping[Key, Sums])
             name = "/".join(each.isoformat() if isinstance(each, datetime) else str(each) for each in key)
             faults = zip(table.sums, found, told, strict=True)
             said = ", ".join(f"{what} {one} instead of {other}" for what, one, other in faults if one != other)
-            yield f"{table.model._meta.model_name} {name}: {said}"
+            yield f"{MODELS[table]._meta.model_name} {name}: {said}"
 
 
 def _is_on(table: Table, key: Key, day: date) -> bool:
     """Whether the row of that key is about the day, and not about its month or another day of the same orders."""
     if table is PRODUCTS:
-        return key[:2] == (ProductSales.Span.DAY.value, day)
+        return key[:2] == (Span.DAY.value, day)
     begin = key[0]
     return (begin.date() if isinstance(begin, datetime) else begin) == day
 

@@ -297,7 +297,7 @@ def test_every_mail_can_be_looked_at(tmp_path: Path, mailoutbox: list[EmailMulti
         f"{kind}.{suffix}" for kind in MAILED for suffix in ("txt", "html")
     }
     text = (tmp_path / "new" / "refund.completed.txt").read_text()
-    assert text.startswith("Subject: A refund for order O-20250101-ABCDEF\n\nHello Ada,\n")
+    assert text.startswith("Subject: A refund for order 250101-7F3K9QXA\n\nHello Ada,\n")
     assert mailoutbox == []
 
 

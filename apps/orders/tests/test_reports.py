@@ -27,8 +27,9 @@ from apps.orders.interface import SYSTEM, Actor, Order, OrderChange
 from apps.orders.reports import counting
 from apps.orders.reports.counting import count_orders
 from apps.orders.reports.facts import start_of
-from apps.orders.reports.periods import Days, Interval, Part, Span, Stretch, cover, midnight, periods
+from apps.orders.reports.periods import Days, Interval, Part, Stretch, cover, midnight, periods
 from apps.orders.reports.rebuilding import differences
+from apps.orders.spans import Span
 from apps.orders.tests.factories import make_product, pay, place, ship
 from apps.products.interface import Product, ProductChange, StockLine
 from apps.users.interface import Role

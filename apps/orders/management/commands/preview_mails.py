@@ -19,7 +19,7 @@ _ID = UUID("01938d5e-7b1a-7c3e-9a51-0242ac120002")
 _LAMP, _SHADE = f"{_ID}", "01938d5e-7b1a-7c3e-9a51-0242ac120003"
 _ORDER: dict[str, Any] = {
     "order_id": f"{_ID}",
-    "number": "O-20250101-ABCDEF",
+    "number": "250101-7F3K9QXA",
     "user_id": f"{_ID}",
     "status": "paid",
     "subtotal": "1264.50",
@@ -43,6 +43,9 @@ _REFUND = {
     "restock": True,
 }
 
+_REFUND_OF_ALL = {"refund_id": f"{_ID}", "amount": _ORDER["total"], "lines": [], "restock": True}
+_WITH_REFUND = {events.REFUND_COMPLETED, events.REFUNDED, events.CANCELLED}
+
 
 class Command(BaseCommand):
     help = "Write every mail to customers, with made-up data, to files that a browser and an editor can show."
@@ -63,7 +66,7 @@ class Command(BaseCommand):
 
 
 def _sample(kind: str) -> Event:
-    more = {"refund": _REFUND} if kind == events.REFUND_COMPLETED else {}
+    more = {"refund": _REFUND if kind == events.REFUND_COMPLETED else _REFUND_OF_ALL} if kind in _WITH_REFUND else {}
     return Event(
         id=_ID,
         type=kind,
