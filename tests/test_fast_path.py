@@ -11,7 +11,7 @@ import time_machine
 from django.db import connections, transaction
 from django.utils import timezone
 
-from apps.common.databases import alias_of
+from apps.common.databases import alias_of, connection_of
 from apps.common.errors import DomainError
 from apps.common.ids import new_id
 from apps.events.models import OutboxEvent
@@ -21,7 +21,7 @@ from apps.orders.services import recording
 from apps.orders.tests.factories import make_product
 from apps.products.interface import OutOfStock, Product, ProductChange, StockLine
 from apps.products.models import Reservation, StockLevel, StockMovement
-from apps.products.services import reserving
+from apps.products.services import holding, reserving
 from config import services
 from tests.flow import audit
 
@@ -155,6 +155,18 @@ def test_of_a_batch_each_order_is_given_what_those_before_it_have_left() -> None
     assert [problem.detail for problem in answers[1].problems] == [  # type: ignore[union-attr]
         f"Lamp: 3 more wanted, 2 available (product {lamp.id})."
     ]
+
+
+@pytest.mark.django_db
+def test_what_it_costs_does_not_grow_with_the_tables() -> None:
+    with connection_of("products").cursor() as cursor:
+        cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        cursor.execute(f"PREPARE held (text) AS {holding._HOLD.replace('%s', '$1')}")
+        cursor.execute("EXPLAIN EXECUTE held ('[]')")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+        cursor.execute("DEALLOCATE held")
+    assert "Index Cond" in plan
+    assert "Seq Scan" not in plan
 
 
 @pytest.mark.django_db(transaction=True)

@@ -17,6 +17,8 @@ from apps.products.services.reserved import pack
 #   shelf   locks the levels in the order of their ids, so that two batches cannot wait for each other;
 #   judged  an order is given its stock if that is there after all orders before it have been given theirs. What is
 #           computed comes from the locked rows, for those that the statement first saw may be older;
+#   known   orders that have a reservation (asked with an array, for which PostgreSQL uses the index however few there
+#           are when it plans: a prepared statement outlives a small table);
 #   held    an order that has a reservation is left alone;
 #   shifted changes each level once.
 # An order that is refused only because of one before it, which was refused as well, is asked for again.
@@ -36,6 +38,8 @@ _HOLD = """
             bool_and(coalesce(quantity <= on_hand - reserved, false)) AS fits_alone,
             json_object_agg(product_id, coalesce(on_hand - reserved, 0)) AS available
         FROM line LEFT JOIN shelf USING (product_id) GROUP BY place
+    ), known AS (
+        SELECT order_id FROM products_reservation WHERE order_id = ANY(ARRAY(SELECT order_id FROM wish))
     ), held AS (
         INSERT INTO products_reservation (order_id, lines, returns, state, change, expires_at, created_at)
         SELECT order_id, lines, '[]', 'active', 0, expires_at, created_at FROM wish JOIN judged USING (place)
@@ -50,10 +54,9 @@ _HOLD = """
         FROM shift JOIN shelf USING (product_id) WHERE level.product_id = shift.product_id
     )
     SELECT place, held.order_id IS NOT NULL,
-        fits AND held.order_id IS NULL
-            OR EXISTS (SELECT FROM products_reservation AS other WHERE other.order_id = wish.order_id),
+        known.order_id IS NOT NULL OR fits AND held.order_id IS NULL,
         CASE WHEN NOT fits_alone THEN available END
-    FROM judged JOIN wish USING (place) LEFT JOIN held USING (order_id)
+    FROM judged JOIN wish USING (place) LEFT JOIN held USING (order_id) LEFT JOIN known USING (order_id)
 """
 
 
