@@ -10,7 +10,6 @@ from uuid import UUID
 
 import pytest
 import stripe
-import time_machine
 from django.utils import timezone
 from pytest_django import Settings
 from rest_framework.test import APIClient
@@ -34,7 +33,7 @@ from apps.orders.payments.provider import Declined
 from apps.orders.payments.stripe import from_units, to_units
 from apps.orders.tests.factories import make_product, pay, place
 from config import services
-from tests.flow import audit, deliver_events, everything_stored
+from tests.flow import audit, deliver_events, everything_stored, let_pass
 from tests.stripe_server import SECRET_KEY, Books, serve
 
 pytestmark = pytest.mark.django_db
@@ -78,8 +77,8 @@ def intents(books: Books) -> list[str]:
 
 
 def settle(minutes: float = 2) -> int:
-    with time_machine.travel(timezone.now() + timedelta(minutes=minutes)):
-        return services.orders().settle_open_orders()
+    let_pass(timedelta(minutes=minutes))
+    return services.orders().settle_open_orders()
 
 
 def test_a_card_is_authorised_and_then_captured(books: Books, order: Order) -> None:

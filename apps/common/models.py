@@ -1,6 +1,6 @@
 """Tables that every service keeps beside its own."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.db import models
 from django.utils import timezone
@@ -10,10 +10,6 @@ from apps.common.ids import new_id
 KEPT_FOR = timedelta(hours=24)
 # No request takes longer; a claim that is older belongs to a process that died.
 CLAIM_LASTS = timedelta(seconds=60)
-
-
-def _claim_end() -> datetime:
-    return timezone.now() + CLAIM_LASTS
 
 
 class IdempotencyKey(models.Model):
@@ -29,7 +25,7 @@ class IdempotencyKey(models.Model):
     resource_id = models.UUIDField(default=new_id)
     status = models.PositiveSmallIntegerField(null=True)
     body = models.BinaryField(null=True)
-    claimed_until = models.DateTimeField(default=_claim_end)
+    claimed_until = models.DateTimeField()
     created_at = models.DateTimeField(default=timezone.now, db_index=True)
 
     class Meta:

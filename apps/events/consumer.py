@@ -13,10 +13,9 @@ from celery import Task, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import InterfaceError, OperationalError
 from django.db.models import QuerySet
-from django.utils import timezone
 from django_guid import clear_guid, set_guid
 
-from apps.common.databases import alias_of, atomic
+from apps.common.databases import alias_of, atomic, later
 from apps.events import inbox
 from apps.events.envelope import Event
 from apps.events.models import FailedDelivery
@@ -182,7 +181,7 @@ class _Consumer:
             failure.error = error
             is_dead = failure.attempts >= MAX_ATTEMPTS
             failure.state = FailedDelivery.State.DEAD if is_dead else FailedDelivery.State.RETRYING
-            failure.next_attempt_at = timezone.now() + timedelta(seconds=2**failure.attempts)
+            failure.next_attempt_at = later(timedelta(seconds=2**failure.attempts))
             failure.save()
 
     def _failures(self) -> QuerySet[FailedDelivery]:

@@ -5,6 +5,7 @@ these tables; those of webhooks are used in one (`settings.WEBHOOKS_SERVICE`).
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from apps.common.ids import new_id
@@ -103,7 +104,7 @@ class FailedDelivery(models.Model):
     error = models.TextField()
     state = models.CharField(max_length=8, choices=State, default=State.RETRYING)
     attempts = models.PositiveIntegerField(default=1)
-    next_attempt_at = models.DateTimeField(default=timezone.now)
+    next_attempt_at = models.DateTimeField(db_default=Now())
     created_at = models.DateTimeField(default=timezone.now, db_index=True)
 
     class Meta:
@@ -121,7 +122,7 @@ class PendingExport(models.Model):
 
     outlet = models.CharField(max_length=16)
     event = models.ForeignKey(OutboxEvent, on_delete=models.CASCADE, related_name="exports", db_index=False)
-    available_at = models.DateTimeField(default=timezone.now, help_text="A relay has it until then.")
+    available_at = models.DateTimeField(db_default=Now(), help_text="A relay has it until then.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["event", "outlet"], name="pending_export_once")]
@@ -156,7 +157,7 @@ class WebhookEndpoint(models.Model):
     failing_since = models.DateTimeField(null=True)
     stopped_at = models.DateTimeField(null=True)
     stops = models.PositiveIntegerField(default=0, help_text="How often the shop has stopped it: numbers its events.")
-    available_at = models.DateTimeField(default=timezone.now)
+    available_at = models.DateTimeField(db_default=Now())
     wants_since = models.DateTimeField(default=timezone.now, help_text="When its state or types were changed.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -185,7 +186,7 @@ class WebhookDelivery(models.Model):
     body = models.TextField()
     state = models.CharField(max_length=9, choices=State, default=State.WAITING)
     attempts = models.PositiveSmallIntegerField(default=0)
-    next_attempt_at = models.DateTimeField(default=timezone.now)
+    next_attempt_at = models.DateTimeField(db_default=Now())
     attempted_at = models.DateTimeField(null=True)
     status_code = models.PositiveSmallIntegerField(null=True)
     response = models.TextField(blank=True, help_text="The first 1,000 characters.")

@@ -9,9 +9,9 @@ from typing import Protocol
 from django.conf import settings
 from django.db import Error as DatabaseTrouble
 from django.db import transaction
-from django.utils import timezone
+from django.db.models.functions import Now
 
-from apps.common.databases import skips_locked
+from apps.common.databases import later, skips_locked
 from apps.events.envelope import Event
 from apps.events.models import OutboxEvent, PendingExport
 from apps.events.targets import AmqpExchange, RedisStream
@@ -91,7 +91,7 @@ def export_batch(alias: str, name: str, outlet: Outlet) -> int:
     try:
         outlet.publish([row.event.to_event() for row in rows])
     except Exception:
-        mine.update(available_at=timezone.now())
+        mine.update(available_at=Now())
         raise
     mine.delete()
     return len(rows)
@@ -99,12 +99,11 @@ def export_batch(alias: str, name: str, outlet: Outlet) -> int:
 
 def _lease(alias: str, name: str) -> Sequence[PendingExport]:
     """Take a batch for ourselves. Looks before it opens a transaction: an idle relay must not lock a SQLite file."""
-    now = timezone.now()
-    due = PendingExport.objects.using(alias).filter(outlet=name, available_at__lte=now)
+    due = PendingExport.objects.using(alias).filter(outlet=name, available_at__lte=Now())
     if not due.exists():
         return []
     with transaction.atomic(using=alias):
         locked = due.select_for_update(skip_locked=skips_locked(alias), of=("self",))
         rows = list(locked.select_related("event").order_by("event_id")[:_BATCH])
-        PendingExport.objects.using(alias).filter(pk__in=[row.pk for row in rows]).update(available_at=now + _LEASE)
+        PendingExport.objects.using(alias).filter(pk__in=[row.pk for row in rows]).update(available_at=later(_LEASE))
     return rows

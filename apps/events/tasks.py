@@ -4,7 +4,6 @@ import logging
 from datetime import timedelta
 
 from celery import shared_task
-from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -24,19 +23,17 @@ _RETRY_BATCH = 100
 _CONFIRM_BATCH = 1000
 # While its message may be on the way, an event is not sent again.
 _IN_FLIGHT = timedelta(minutes=5)
-# Nothing is put off for longer than that: a time further ahead was written by a clock that is wrong.
-_LONGEST_PAUSE = timedelta(minutes=10)
 
 
 @shared_task(name="events.retry_failed_deliveries")
 def retry_failed_deliveries() -> None:
     """Deliver again what failed and is due."""
-    now = timezone.now()
-    is_time = Q(next_attempt_at__lte=now) | Q(next_attempt_at__gt=now + _LONGEST_PAUSE)
     for alias in all_aliases():
-        due = FailedDelivery.objects.using(alias).filter(is_time, state=FailedDelivery.State.RETRYING)
+        due = FailedDelivery.objects.using(alias).filter(
+            state=FailedDelivery.State.RETRYING, next_attempt_at__lte=Now()
+        )
         failures = list(due.order_by("next_attempt_at")[:_RETRY_BATCH])
-        due.filter(pk__in=[failure.pk for failure in failures]).update(next_attempt_at=now + _IN_FLIGHT)
+        due.filter(pk__in=[failure.pk for failure in failures]).update(next_attempt_at=later(_IN_FLIGHT))
         for failure in failures:
             replay(failure)
 

@@ -5,6 +5,7 @@ they belong to other services.
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from apps.common.ids import new_id
@@ -132,7 +133,7 @@ class Payment(models.Model):
     failure_detail = models.CharField(max_length=300, blank=True)
     asked_at = models.DateTimeField(null=True, help_text="When reconciliation last asked the provider about it.")
     created_at = models.DateTimeField(default=timezone.now)
-    updated_at = models.DateTimeField(auto_now=True)
+    updated_at = models.DateTimeField(db_default=Now(), help_text="By the database's clock: settling waits for it.")
     paid_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -184,7 +185,7 @@ class Refund(models.Model):
     failure_detail = models.CharField(max_length=300, blank=True)
     asked_at = models.DateTimeField(null=True, help_text="When reconciliation last asked the provider about it.")
     created_at = models.DateTimeField(default=timezone.now)
-    updated_at = models.DateTimeField(auto_now=True)
+    updated_at = models.DateTimeField(db_default=Now(), help_text="By the database's clock: settling waits for it.")
     refunded_at = models.DateTimeField(null=True)
 
     class Meta:

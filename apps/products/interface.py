@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
@@ -503,10 +503,9 @@ class ProductService(ABC):
         """
 
     @abstractmethod
-    def reserve_stock(
-        self, *, order_id: UUID, lines: Sequence[StockLine], expires_at: datetime
-    ) -> Sequence[PricedLine]:
-        """Hold stock for an order: every line or none. Repeating it for an order returns the first answer.
+    def reserve_stock(self, *, order_id: UUID, lines: Sequence[StockLine], hold_for: timedelta) -> Sequence[PricedLine]:
+        """Hold stock for an order, for that long from now: every line or none. Repeating it for an order returns the
+        first answer.
 
         Lines are one per product. The answer is in the order of `lines`.
 
@@ -517,10 +516,9 @@ class ProductService(ABC):
         """
 
     @abstractmethod
-    def replace_reservation(
-        self, *, order_id: UUID, change: int, lines: Sequence[StockLine], expires_at: datetime
-    ) -> Sequence[PricedLine]:
-        """Hold other lines for the order instead, all or nothing: when it fails, the old lines stay held.
+    def replace_reservation(self, *, order_id: UUID, change: int, lines: Sequence[StockLine]) -> Sequence[PricedLine]:
+        """Hold other lines for the order instead, as long as the old ones would have been, all or nothing: when it
+        fails, the old lines stay held.
 
         `change` numbers the changes of an order. Repeating one that was made gives the same answer; one that was
         refused or overtaken stays so, however late it comes.
@@ -533,8 +531,8 @@ class ProductService(ABC):
         """
 
     @abstractmethod
-    def extend_reservation(self, *, order_id: UUID, expires_at: datetime) -> None:
-        """Keep an order's stock held until then, before it is paid.
+    def extend_reservation(self, *, order_id: UUID, hold_for: timedelta) -> None:
+        """Keep an order's stock held for at least that long from now, before it is paid.
 
         Raises:
             ReservationNotFound: nothing was ever reserved for the order.

@@ -10,7 +10,7 @@ from uuid import UUID
 import orjson
 from django.db import IntegrityError
 from django.db.models import QuerySet
-from django.utils import timezone
+from django.db.models.functions import Now
 from drf_standardized_errors.handler import exception_handler
 from drf_standardized_errors.types import ExceptionHandlerContext
 from rest_framework.exceptions import APIException
@@ -21,7 +21,7 @@ from rest_framework.views import APIView
 
 from apps.common.api.permissions import caller_id
 from apps.common.api.renderers import to_json
-from apps.common.databases import alias_of, atomic
+from apps.common.databases import alias_of, atomic, later
 from apps.common.errors import Busy, DomainError, InvalidInput, KeyReused
 from apps.common.ids import new_id
 from apps.common.models import CLAIM_LASTS, IdempotencyKey
@@ -95,7 +95,9 @@ def _claim(service: str, owner_id: UUID, key: str, fingerprint: str) -> tuple[Id
     """The row of this key, and whether this request holds it."""
     try:
         with atomic(service):
-            claim = _rows(service).create(owner_id=owner_id, key=key, fingerprint=fingerprint)
+            claim = _rows(service).create(
+                owner_id=owner_id, key=key, fingerprint=fingerprint, claimed_until=later(CLAIM_LASTS)
+            )
     except IntegrityError:
         claim = _rows(service).get(owner_id=owner_id, key=key)
     else:
@@ -104,9 +106,8 @@ def _claim(service: str, owner_id: UUID, key: str, fingerprint: str) -> tuple[Id
         raise KeyReused("This Idempotency-Key came with another request before. Use a new key for a new request.")
     if claim.status is not None:
         return claim, False
-    now = timezone.now()
-    abandoned = _rows(service).filter(pk=claim.pk, status=None, claimed_until__lt=now)
-    if abandoned.update(claimed_until=now + CLAIM_LASTS):
+    abandoned = _rows(service).filter(pk=claim.pk, status=None, claimed_until__lt=Now())
+    if abandoned.update(claimed_until=later(CLAIM_LASTS)):
         return claim, True
     raise RequestInProgress("The first request with this Idempotency-Key is still running. Ask again in a moment.")
 

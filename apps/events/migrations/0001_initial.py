@@ -3,6 +3,7 @@
 import apps.common.ids
 import django.core.serializers.json
 import django.db.models.deletion
+import django.db.models.functions.datetime
 import django.utils.timezone
 from django.db import migrations, models
 
@@ -32,7 +33,7 @@ class Migration(migrations.Migration):
                 ('failing_since', models.DateTimeField(null=True)),
                 ('stopped_at', models.DateTimeField(null=True)),
                 ('stops', models.PositiveIntegerField(default=0, help_text='How often the shop has stopped it: numbers its events.')),
-                ('available_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('available_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('wants_since', models.DateTimeField(default=django.utils.timezone.now, help_text='When its state or types were changed.')),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
             ],
@@ -51,7 +52,7 @@ class Migration(migrations.Migration):
                 ('error', models.TextField()),
                 ('state', models.CharField(choices=[('retrying', 'Retrying'), ('dead', 'Dead'), ('resolved', 'Resolved')], default='retrying', max_length=8)),
                 ('attempts', models.PositiveIntegerField(default=1)),
-                ('next_attempt_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('next_attempt_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('created_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
             ],
             options={
@@ -115,7 +116,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('outlet', models.CharField(max_length=16)),
-                ('available_at', models.DateTimeField(default=django.utils.timezone.now, help_text='A relay has it until then.')),
+                ('available_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), help_text='A relay has it until then.')),
                 ('event', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='exports', to='events.outboxevent')),
             ],
             options={
@@ -132,7 +133,7 @@ class Migration(migrations.Migration):
                 ('body', models.TextField()),
                 ('state', models.CharField(choices=[('waiting', 'Waiting'), ('delivered', 'Delivered'), ('failed', 'Failed')], default='waiting', max_length=9)),
                 ('attempts', models.PositiveSmallIntegerField(default=0)),
-                ('next_attempt_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('next_attempt_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('attempted_at', models.DateTimeField(null=True)),
                 ('status_code', models.PositiveSmallIntegerField(null=True)),
                 ('response', models.TextField(blank=True, help_text='The first 1,000 characters.')),

@@ -80,6 +80,7 @@ def age(*, seconds: int) -> None:
     passed = timedelta(seconds=seconds)
     outbox().update(available_at=F("available_at") - passed)
     outbox().update(published_at=F("published_at") - passed)
+    failures().update(next_attempt_at=F("next_attempt_at") - passed)
 
 
 def failures() -> Any:  # noqa: ANN401 - a queryset
@@ -230,8 +231,32 @@ class TestAClockThatIsWrong:
             deliver("orders.test_any_order", event)
         trouble.clear()
         retry_failed_deliveries()
+        assert seen == [1]
+        age(seconds=3)
+        retry_failed_deliveries()
         assert failures().get().state == FailedDelivery.State.RESOLVED
         assert seen == [1, 1]
+
+    def test_of_who_tries_again(self, off: timedelta) -> None:
+        (event,) = tell("test.any", 1)
+        trouble.append(ValueError("no"))
+        deliver("orders.test_any_order", event)
+        with time_machine.travel(timezone.now() + off):
+            retry_failed_deliveries()
+            assert seen == [1]
+            age(seconds=3)
+            retry_failed_deliveries()
+            assert seen == [1, 1]
+        # What it has taken on hand is not lost with it.
+        trouble.clear()
+        with time_machine.travel(timezone.now() + off), patch("apps.events.tasks.send"):
+            age(seconds=5)
+            retry_failed_deliveries()
+        retry_failed_deliveries()
+        assert seen == [1, 1]
+        age(seconds=301)
+        retry_failed_deliveries()
+        assert seen == [1, 1, 1]
 
     def test_of_who_confirms(self, settings: Any, off: timedelta) -> None:  # noqa: ANN401 - pytest-django's own
         settings.CELERY_TASK_ALWAYS_EAGER = False
@@ -288,13 +313,13 @@ def test_a_failed_delivery_is_tried_again_until_it_works() -> None:
     deliver("orders.test_any_order", event)
     retry_failed_deliveries()
     assert seen == [1]
-    with time_machine.travel(timezone.now() + timedelta(seconds=3)):
-        retry_failed_deliveries()
+    age(seconds=3)
+    retry_failed_deliveries()
     assert (seen, failures().get().attempts) == ([1, 1], 2)
     trouble.clear()
-    with time_machine.travel(timezone.now() + timedelta(seconds=10)):
-        retry_failed_deliveries()
-        retry_failed_deliveries()
+    age(seconds=5)
+    retry_failed_deliveries()
+    retry_failed_deliveries()
     assert (seen, failures().get().state) == ([1, 1, 1], "resolved")
 
 
@@ -304,8 +329,8 @@ def test_after_ten_attempts_it_is_dead_until_somebody_replays_it() -> None:
     for _ in range(consumer.MAX_ATTEMPTS):
         deliver("orders.test_any_order", event)
     assert failures().get().state == "dead"
-    with time_machine.travel(timezone.now() + timedelta(days=1)):
-        retry_failed_deliveries()
+    age(seconds=86_400)
+    retry_failed_deliveries()
     assert len(seen) == 10
     trouble.clear()
     replay(failures().get())

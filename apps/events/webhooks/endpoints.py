@@ -5,6 +5,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from apps.common.errors import Problem
@@ -160,8 +161,9 @@ def replay_delivery(*, endpoint_id: UUID, delivery_id: UUID) -> Delivery:
             raise DeliveryNotFound("There is no such delivery.")
         if endpoint.state == WebhookEndpoint.State.OFF:
             raise EndpointStopped("The endpoint is off. Turn it on first.")
-        row.state, row.attempts, row.next_attempt_at = WebhookDelivery.State.WAITING, 0, timezone.now()
+        row.state, row.attempts, row.next_attempt_at = WebhookDelivery.State.WAITING, 0, Now()
         row.save()
+        row.refresh_from_db(fields=["next_attempt_at"])
     return to_delivery(row)
 
 
@@ -183,10 +185,10 @@ def _switch(row: WebhookEndpoint, *, is_on: bool) -> None:
     now, was_off = timezone.now(), row.state == WebhookEndpoint.State.OFF
     if is_on and row.state != WebhookEndpoint.State.ACTIVE:
         row.state, row.reason, row.stopped_at = WebhookEndpoint.State.ACTIVE, "", None
-        row.failures, row.failing_since, row.available_at = 0, None, now
+        row.failures, row.failing_since, row.available_at = 0, None, Now()
         row.wants_since = now if was_off else row.wants_since
         waiting = deliveries().filter(endpoint=row, state=WebhookDelivery.State.WAITING)
-        waiting.update(attempts=0, next_attempt_at=now)
+        waiting.update(attempts=0, next_attempt_at=Now())
     elif not is_on and not was_off:
         row.state, row.reason, row.stopped_at = WebhookEndpoint.State.OFF, "", now
         give_up(row, "The endpoint was turned off.")

@@ -16,10 +16,10 @@ from typing import Self
 
 from django.conf import settings
 from django.db.models import Exists, F, OuterRef, QuerySet, Window
-from django.db.models.functions import RowNumber
+from django.db.models.functions import Now, RowNumber
 from django.utils import timezone
 
-from apps.common.databases import skips_locked
+from apps.common.databases import later, skips_locked
 from apps.events.cloudevent import CONTENT_TYPE
 from apps.events.envelope import Fact
 from apps.events.models import WebhookDelivery, WebhookEndpoint
@@ -128,17 +128,16 @@ def stop(endpoint: WebhookEndpoint, state: WebhookEndpoint.State, reason: str) -
 
 def _claim(limit: int) -> Sequence[_Turn]:
     """Lease the endpoints that have waited longest. Looks before it opens a transaction, as the relay does."""
-    now = timezone.now()
-    due = deliveries().filter(state=WebhookDelivery.State.WAITING, next_attempt_at__lte=now)
+    due = deliveries().filter(state=WebhookDelivery.State.WAITING, next_attempt_at__lte=Now())
     ready = endpoints().filter(
-        Exists(due.filter(endpoint=OuterRef("pk"))), state=WebhookEndpoint.State.ACTIVE, available_at__lte=now
+        Exists(due.filter(endpoint=OuterRef("pk"))), state=WebhookEndpoint.State.ACTIVE, available_at__lte=Now()
     )
     if limit == 0 or not ready.exists():
         return []
     with atomic_home():
         locked = ready.select_for_update(skip_locked=skips_locked(home()), of=("self",))
         leased = list(locked.order_by("available_at")[:limit])
-        endpoints().filter(pk__in=[each.pk for each in leased]).update(available_at=now + _LEASE)
+        endpoints().filter(pk__in=[each.pk for each in leased]).update(available_at=later(_LEASE))
     waiting = _first_of_each(due.filter(endpoint__in=leased))
     return [
         _Turn(endpoint, waiting[endpoint.pk][: 1 if endpoint.failures else None])
@@ -201,17 +200,17 @@ def _note(attempt: _Attempt) -> None:
         delivery.state = WebhookDelivery.State.FAILED
     else:
         pause = PAUSES[delivery.attempts - 1] * (1 - _JITTER + 2 * _JITTER * secrets.SystemRandom().random())
-        delivery.next_attempt_at = timezone.now() + pause
+        delivery.next_attempt_at = later(pause)
 
 
 def _judge(endpoint: WebhookEndpoint, attempt: _Attempt) -> None:
     now = timezone.now()
     if attempt.answer.is_success:
-        endpoint.failures, endpoint.failing_since, endpoint.available_at = 0, None, now
+        endpoint.failures, endpoint.failing_since, endpoint.available_at = 0, None, Now()
         return
     endpoint.failures += 1
     endpoint.failing_since = endpoint.failing_since or now
-    endpoint.available_at = now + timedelta(seconds=min(_LONGEST_BACK_OFF, 2 ** min(endpoint.failures, 10)))
+    endpoint.available_at = later(timedelta(seconds=min(_LONGEST_BACK_OFF, 2 ** min(endpoint.failures, 10))))
     if endpoint.state == WebhookEndpoint.State.OFF:
         # Somebody has turned it off meanwhile.
         attempt.delivery.state = WebhookDelivery.State.FAILED

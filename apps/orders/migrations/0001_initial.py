@@ -4,6 +4,7 @@ import apps.common.ids
 import apps.orders.interface
 import django.core.serializers.json
 import django.db.models.deletion
+import django.db.models.functions.datetime
 import django.utils.timezone
 from django.db import migrations, models
 
@@ -117,7 +118,7 @@ class Migration(migrations.Migration):
                 ('failure_detail', models.CharField(blank=True, max_length=300)),
                 ('asked_at', models.DateTimeField(help_text='When reconciliation last asked the provider about it.', null=True)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
+                ('updated_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), help_text="By the database's clock: settling waits for it.")),
                 ('paid_at', models.DateTimeField(null=True)),
                 ('order', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='payments', to='orders.order')),
             ],
@@ -158,7 +159,7 @@ class Migration(migrations.Migration):
                 ('failure_detail', models.CharField(blank=True, max_length=300)),
                 ('asked_at', models.DateTimeField(help_text='When reconciliation last asked the provider about it.', null=True)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
+                ('updated_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), help_text="By the database's clock: settling waits for it.")),
                 ('refunded_at', models.DateTimeField(null=True)),
                 ('order', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='refunds', to='orders.order')),
                 ('payment', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='refunds', to='orders.payment')),

@@ -21,7 +21,7 @@ from apps.orders.interface import SYSTEM, Actor, Order, OrderChange, OrderStatus
 from apps.orders.models import Order as OrderRow
 from apps.orders.models import OrderItem as ItemRow
 from apps.orders.services.pricing import Price, add_up, items_of, merge, shipping_cost
-from apps.orders.services.rows import RESERVATION_MARGIN, abandon_unconfirmed, check_idle, find, lock, move, to_order
+from apps.orders.services.rows import abandon_unconfirmed, check_idle, find, lock, move, to_order
 from apps.orders.states import Action, target
 from apps.products.interface import PricedLine, ProductService, StockLine
 
@@ -73,9 +73,7 @@ class Changing:
         noted: list[tuple[str, int]] = (row.change or {})["lines"]
         lines = [StockLine(product_id=UUID(key), quantity=quantity) for key, quantity in noted]
         try:
-            priced = self._products.replace_reservation(
-                order_id=row.id, change=row.changes, lines=lines, expires_at=row.expires_at + RESERVATION_MARGIN
-            )
+            priced = self._products.replace_reservation(order_id=row.id, change=row.changes, lines=lines)
         except Unavailable:
             # Nothing is known, and the lines may be reserved: the note stays, and the change is finished later.
             raise

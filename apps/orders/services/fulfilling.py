@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from apps.common.databases import alias_of, atomic, skips_locked
 from apps.orders.interface import SYSTEM, Actor, Order, OrderBusy, OrderStatus
@@ -27,7 +27,7 @@ class Fulfilling:
 
     def expire_orders(self) -> int:
         overdue = OrderRow.objects.filter(
-            status=OrderStatus.PENDING, expires_at__lt=timezone.now(), change_began_at=None
+            status=OrderStatus.PENDING, expires_at__lt=Now(), change_began_at=None
         ).exclude(payments__status__in=OPEN_PAYMENTS)
         expired = 0
         for order_id in list(overdue.order_by("expires_at").values_list("id", flat=True)[:_BATCH]):

@@ -13,9 +13,10 @@ from uuid import UUID
 
 from django.db import IntegrityError
 from django.db.models import QuerySet
+from django.db.models.functions import Now
 from django.utils import timezone
 
-from apps.common.databases import atomic
+from apps.common.databases import atomic, later
 from apps.common.errors import DomainError, PaymentRefused, Problem
 from apps.orders.interface import (
     SYSTEM,
@@ -77,7 +78,7 @@ class Paying:
             self._fail(payment, refusal.code, refusal.detail)
             raise to_error(refusal.code, refusal.detail) from refusal
         except NoAnswer as silence:
-            _open(payment).update(status=PaymentStatus.UNKNOWN, updated_at=timezone.now())
+            _open(payment).update(status=PaymentStatus.UNKNOWN, updated_at=Now())
             raise PaymentUnknown(_UNKNOWN) from silence
 
     def _find(self, payment: PaymentRow) -> Transaction | None:
@@ -124,17 +125,14 @@ class Paying:
         return self._succeed(payment, found, actor)
 
     def _await_customer(self, payment: PaymentRow, found: Transaction) -> Order:
-        waiting = _open(payment).update(
-            status=PaymentStatus.REQUIRES_ACTION, transaction_id=found.id, updated_at=timezone.now()
-        )
+        waiting = _open(payment).update(status=PaymentStatus.REQUIRES_ACTION, transaction_id=found.id, updated_at=Now())
         return to_order(payment.order, next_action=found.next_action) if waiting else self._come_late(payment, found)
 
     def _succeed(self, payment: PaymentRow, found: Transaction, actor: Actor) -> Order:
         with atomic("orders"):
             row = lock(payment.order_id, SYSTEM)
-            now = timezone.now()
             won = _open(payment).update(
-                status=PaymentStatus.SUCCEEDED, transaction_id=found.id, paid_at=now, updated_at=now
+                status=PaymentStatus.SUCCEEDED, transaction_id=found.id, paid_at=timezone.now(), updated_at=Now()
             )
             if won:
                 return move(row, Action.PAY, actor)
@@ -159,8 +157,7 @@ class Paying:
             NoAnswer, Declined: it is looked at again.
         """
         if found is None:
-            if payment.updated_at < timezone.now() - _CERTAIN_AFTER:
-                self._close(payment, NEVER_CHARGED)
+            _given_up(payment).filter(updated_at__lt=later(-_CERTAIN_AFTER)).update(failure_code=NEVER_CHARGED)
             return False
         if found.state == TransactionState.CAPTURED:
             self._give_back(payment, found)
@@ -183,8 +180,7 @@ class Paying:
 
     def _close(self, payment: PaymentRow, code: str) -> bool:
         """Look no longer for what became of a payment that was given up."""
-        given_up = PaymentRow.objects.filter(pk=payment.pk, failure_code__in=[NEVER_ARRIVED, ABANDONED])
-        return bool(given_up.update(failure_code=code))
+        return bool(_given_up(payment).update(failure_code=code))
 
     def _hold_stock(self, payment: PaymentRow) -> None:
         """Make sure that what is about to be paid for stays there; an order whose stock is gone is cancelled.
@@ -192,7 +188,7 @@ class Paying:
         The payment is open already: until it is settled, nobody changes or ends the order.
         """
         try:
-            self._products.extend_reservation(order_id=payment.order_id, expires_at=timezone.now() + _HELD_WHILE_PAYING)
+            self._products.extend_reservation(order_id=payment.order_id, hold_for=_HELD_WHILE_PAYING)
         except (ReservationClosed, ReservationNotFound):
             if not self._fail(payment, _STOCK_GONE, _STOCK_LOST, then_cancel=True):
                 payment.refresh_from_db()
@@ -220,6 +216,7 @@ class Paying:
                     method=method,
                     amount=row.total,
                     currency=row.currency,
+                    updated_at=Now(),
                 )
                 # A payment that was never asked for is opened anew, under its old id.
                 payment.save(force_insert=not again, force_update=again)
@@ -234,7 +231,7 @@ class Paying:
                 status=PaymentStatus.FAILED,
                 failure_code=code[:64],
                 failure_detail=detail[:300],
-                updated_at=timezone.now(),
+                updated_at=Now(),
             )
             if won:
                 move(row, Action.FAIL_PAYMENT, SYSTEM, detail)
@@ -281,10 +278,15 @@ def _open(payment: PaymentRow) -> QuerySet[PaymentRow]:
     return PaymentRow.objects.filter(pk=payment.pk, status__in=OPEN_PAYMENTS)
 
 
+def _given_up(payment: PaymentRow) -> QuerySet[PaymentRow]:
+    """The row, as long as it is looked for what became of it at the provider."""
+    return PaymentRow.objects.filter(pk=payment.pk, failure_code__in=[NEVER_ARRIVED, ABANDONED])
+
+
 def _claim(payment: PaymentRow) -> bool:
     """Take a confirmed payment in hand, unless it was abandoned meanwhile."""
     with atomic("orders"):
         if lock(payment.order_id, SYSTEM).status != OrderStatus.PENDING:
             return False
         unconfirmed = PaymentRow.objects.filter(pk=payment.pk, status=PaymentStatus.REQUIRES_ACTION)
-        return bool(unconfirmed.update(status=PaymentStatus.PROCESSING, updated_at=timezone.now()))
+        return bool(unconfirmed.update(status=PaymentStatus.PROCESSING, updated_at=Now()))

@@ -1,9 +1,9 @@
 """Placing an order: the stock first, then the order."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from uuid import UUID
 
+from django.conf import settings
 from django.db import IntegrityError
 from django.utils import timezone
 
@@ -15,7 +15,7 @@ from apps.orders.interface import NewOrder, Order, OrderItem, OrderStatus, Shipp
 from apps.orders.models import Order as OrderRow
 from apps.orders.services.pricing import Amounts, add_up, merge
 from apps.orders.services.recording import Placement, record
-from apps.orders.services.rows import RESERVATION_MARGIN, expiry, to_order
+from apps.orders.services.rows import RESERVATION_MARGIN, to_order
 from apps.products.interface import PricedLine, ProductService, ReservationClosed
 
 
@@ -25,10 +25,9 @@ class Placing:
     _products: ProductService
 
     def place_order(self, *, order_id: UUID, user_id: UUID, new: NewOrder) -> Order:
-        expires_at = expiry()
         try:
             priced = self._products.reserve_stock(
-                order_id=order_id, lines=merge(new.lines), expires_at=expires_at + RESERVATION_MARGIN
+                order_id=order_id, lines=merge(new.lines), hold_for=settings.RESERVATION_TTL + RESERVATION_MARGIN
             )
         except ReservationClosed:
             # A repetition: of a request whose order has ended since, or that was cut off before it made one.
@@ -45,9 +44,7 @@ class Placing:
             raise
         # From here on a failure leaves the stock reserved and nothing else: whether a commit that broke off went
         # through cannot be known, so only the reservation's own expiry may give the stock back.
-        placement = _to_placement(
-            order_id=order_id, user_id=user_id, new=new, amounts=amounts, lines=priced, expires_at=expires_at
-        )
+        placement = _to_placement(order_id=order_id, user_id=user_id, new=new, amounts=amounts, lines=priced)
         try:
             record(placement)
         except IntegrityError:
@@ -64,7 +61,6 @@ def _to_placement(
     new: NewOrder,
     amounts: Amounts,
     lines: Sequence[PricedLine],
-    expires_at: datetime,
 ) -> Placement:
     now = timezone.now()
     order = Order(
@@ -83,7 +79,7 @@ def _to_placement(
         updated_at=now,
     )
     event = to_row("orders", events.order_fact(events.CREATED, order, sequence=1))
-    return Placement(order, new.shipping, amounts.shipping_cost, expires_at, event)
+    return Placement(order, new.shipping, amounts.shipping_cost, event)
 
 
 def _to_item(line: PricedLine) -> OrderItem:

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import orjson
+from django.conf import settings
 
 from apps.common.combining import Combiner
-from apps.common.databases import alias_of, atomic, connection_of
+from apps.common.databases import alias_of, atomic, connection_of, later
 from apps.events.models import OutboxEvent
 from apps.events.outbox import INSERT_JSON
 from apps.orders.interface import Order, ShippingAddress
@@ -22,10 +22,9 @@ _RECORD = f"""
         INSERT INTO orders_order (id, number, user_id, status, currency, subtotal, shipping_cost, total, shipping, note,
             sequence, changes, expires_at, created_at, updated_at)
         SELECT id, number, user_id, 'pending', currency, subtotal, shipping_cost, total, shipping, note,
-            1, 0, expires_at, created_at, created_at
+            1, 0, statement_timestamp() + %s, created_at, created_at
         FROM json_to_recordset(%s::json) AS t (id uuid, number text, user_id uuid, currency text, subtotal numeric,
-            shipping_cost numeric, total numeric, shipping jsonb, note text, expires_at timestamptz,
-            created_at timestamptz)
+            shipping_cost numeric, total numeric, shipping jsonb, note text, created_at timestamptz)
     ), listed AS (
         INSERT INTO orders_orderitem (id, order_id, product_id, product_name, sku, quantity, price, total)
         SELECT id, order_id, product_id, product_name, sku, quantity, price, total
@@ -44,7 +43,6 @@ class Placement:
     order: Order
     address: ShippingAddress | None
     shipping_cost: Decimal
-    expires_at: datetime
     event: Mapping[str, Any]
 
 
@@ -71,7 +69,7 @@ def _record(placement: Placement) -> None:
         **{name: getattr(order, name) for name in _ORDER_FIELDS},
         shipping=_address(placement),
         shipping_cost=placement.shipping_cost,
-        expires_at=placement.expires_at,
+        expires_at=later(settings.RESERVATION_TTL),
         updated_at=order.created_at,
     )
     ItemRow.objects.bulk_create(ItemRow(order_id=order.id, **vars(item)) for item in order.items)
@@ -84,7 +82,6 @@ def _record_together(placements: Sequence[Placement]) -> Sequence[None]:
             **{name: getattr(placement.order, name) for name in _ORDER_FIELDS},
             "shipping": _address(placement),
             "shipping_cost": placement.shipping_cost,
-            "expires_at": placement.expires_at,
         }
         for placement in placements
     ]
@@ -93,7 +90,8 @@ def _record_together(placements: Sequence[Placement]) -> Sequence[None]:
     ]
     rows = [orders, items, [placement.event for placement in placements]]
     with connection_of("orders").cursor() as cursor:
-        cursor.execute(_RECORD, [orjson.dumps(row, default=str).decode() for row in rows])
+        texts = [orjson.dumps(row, default=str).decode() for row in rows]
+        cursor.execute(_RECORD, [settings.RESERVATION_TTL, *texts])
     return [None] * len(placements)
 
 

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from django.db import IntegrityError
 from django.db.models import QuerySet
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from apps.common.databases import atomic
@@ -139,10 +140,11 @@ class Refunding:
                 status=RefundStatus.FAILED,
                 failure_code=refusal.code[:64],
                 failure_detail=refusal.detail[:300],
-                updated_at=timezone.now(),
+                updated_at=Now(),
             ):
                 payment = PaymentRow.objects.get(pk=refund.payment_id)
                 payment.refunded_amount -= refund.amount
+                payment.updated_at = Now()
                 payment.save(update_fields=["refunded_amount", "updated_at"])
                 move(row, Action.FAIL_REFUND, SYSTEM, refusal.detail)
 
@@ -168,19 +170,19 @@ def _promise(refund: RefundRow, payment: PaymentRow, refund_id: UUID, actor: Act
     refund.id, refund.actor_id, refund.reason = refund_id, actor.user_id, reason[:300]
     refund.save(force_insert=True)
     payment.refunded_amount += refund.amount
+    payment.updated_at = Now()
     payment.save(update_fields=["refunded_amount", "updated_at"])
 
 
 def _complete(refund: RefundRow, receipt: RefundReceipt) -> Order:
     with atomic("orders"):
         row = lock(refund.order_id, SYSTEM)
-        now = timezone.now()
         if not _open(refund).update(
-            status=RefundStatus.SUCCEEDED, transaction_id=receipt.id, refunded_at=now, updated_at=now
+            status=RefundStatus.SUCCEEDED, transaction_id=receipt.id, refunded_at=timezone.now(), updated_at=Now()
         ):
             return to_order(row)
         status = PaymentStatus.REFUNDED if refund.ends_as else PaymentStatus.PARTIALLY_REFUNDED
-        PaymentRow.objects.filter(pk=refund.payment_id).update(status=status, updated_at=now)
+        PaymentRow.objects.filter(pk=refund.payment_id).update(status=status, updated_at=Now())
         actor = Actor(user_id=refund.actor_id)
         refund.status = RefundStatus.SUCCEEDED
         return move(row, _ACTIONS[refund.ends_as], actor, refund.reason, more=_told(row, refund))

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from apps.common.cached import Cached
@@ -108,6 +108,7 @@ def abandon_unconfirmed(row: OrderRow, payment: PaymentRow | None) -> None:
         return
     payment.status = PaymentStatus.FAILED
     payment.failure_code, payment.failure_detail = ABANDONED, "The payment was not confirmed."
+    payment.updated_at = Now()
     payment.save(update_fields=["status", "failure_code", "failure_detail", "updated_at"])
     move(row, Action.FAIL_PAYMENT, SYSTEM, payment.failure_detail)
 
@@ -216,8 +217,3 @@ def _to_payment(row: PaymentRow, next_action: NextAction | None) -> Payment:
         paid_at=row.paid_at,
         next_action=next_action,
     )
-
-
-def expiry() -> datetime:
-    """Until when an order placed now can be paid."""
-    return timezone.now() + settings.RESERVATION_TTL

@@ -4,11 +4,13 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar
 
 from django.db.models import F, Q, QuerySet
-from django.utils import timezone
+from django.db.models.functions import Now
 
+from apps.common.databases import later
 from apps.common.errors import DomainError, PaymentRefused
 from apps.orders.interface import SYSTEM, PaymentStatus, PaymentUnknown, UnknownProvider
 from apps.orders.models import ABANDONED, NEVER_ARRIVED, OPEN_REFUNDS, UNSETTLED_PAYMENTS
@@ -52,15 +54,11 @@ class Settling(Paying, Refunding):
 
     def _settle_payments(self) -> int:
         """Settle payments and refunds that were left open; returns how many."""
-        now = timezone.now()
         ours = PaymentRow.objects.filter(provider=self._payments.name)
         unsettled = ours.filter(_is_left(), status__in=UNSETTLED_PAYMENTS)
         given_up = ours.filter(failure_code__in=[NEVER_ARRIVED, ABANDONED])
         refunds = _open_refunds(self._payments.name)
-
-        def settle(payment: PaymentRow) -> bool:
-            return self._settle_payment(payment, may_give_up=payment.updated_at < now - _GIVE_UP_AFTER)
-
+        settle = partial(self._settle_payment, may_give_up=True)
         return _each(unsettled, settle) + _each(given_up, settle) + _each(refunds, self._settle_refund)
 
     def _settle_payment(self, payment: PaymentRow, *, may_give_up: bool) -> bool:
@@ -83,7 +81,7 @@ class Settling(Paying, Refunding):
 
     def _settle_open(self, payment: PaymentRow, found: Transaction | None, *, may_give_up: bool) -> bool:
         if found is None or found.state == TransactionState.CREATED:
-            return may_give_up and self._give_up(payment, found)
+            return may_give_up and _is_old(payment) and self._give_up(payment, found)
         try:
             self._carry_through(payment, found, SYSTEM)
         except Declined as refusal:
@@ -112,7 +110,12 @@ class Settling(Paying, Refunding):
 
 def _is_left() -> Q:
     """Nobody is asking the provider just now. A message may come before the very request that caused it is through."""
-    return ~Q(status=PaymentStatus.PROCESSING) | Q(updated_at__lt=timezone.now() - _ASK_AFTER)
+    return ~Q(status=PaymentStatus.PROCESSING) | Q(updated_at__lt=later(-_ASK_AFTER))
+
+
+def _is_old(payment: PaymentRow) -> bool:
+    """Whoever began it is gone, and so is what they asked of the provider."""
+    return PaymentRow.objects.filter(pk=payment.pk, updated_at__lt=later(-_GIVE_UP_AFTER)).exists()
 
 
 def _open_refunds(provider: str) -> QuerySet[RefundRow]:
@@ -127,7 +130,7 @@ def _each(rows: QuerySet[_Row], settle: Callable[[_Row], bool]) -> int:
     """
     settled = 0
     for row in rows.order_by(F("asked_at").asc(nulls_first=True))[:_BATCH]:
-        rows.model.objects.filter(pk=row.pk).update(asked_at=timezone.now())
+        rows.model.objects.filter(pk=row.pk).update(asked_at=Now())
         try:
             settled += settle(row)
         except (NoAnswer, Declined):

@@ -1,7 +1,7 @@
 """The life of an order: stock, money, timeline and events together."""
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from unittest.mock import patch
@@ -57,7 +57,7 @@ from apps.products.interface import (
     StockLine,
 )
 from config import services
-from tests.flow import audit, deliver_events, statements
+from tests.flow import audit, deliver_events, let_pass, statements
 from tests.services import needs_redis
 
 pytestmark = pytest.mark.django_db
@@ -254,9 +254,9 @@ def test_an_unknown_outcome_is_found_out(token: str, status: str) -> None:
         services.orders().change_order(order_id=order.id, actor=OWNER, change=OrderChange(note="x"))
     assert Payment.objects.get().status == PaymentStatus.UNKNOWN
     assert services.orders().settle_open_orders() == (status == "paid")
-    with time_machine.travel(timezone.now() + timedelta(minutes=2)):
-        assert services.orders().settle_open_orders() == (status == "pending")
-        assert services.orders().settle_open_orders() == 0
+    let_pass(timedelta(minutes=2))
+    assert services.orders().settle_open_orders() == (status == "pending")
+    assert services.orders().settle_open_orders() == 0
     assert services.orders().get_order(order_id=order.id, actor=OWNER).status == status
     deliver_events()
     audit()
@@ -267,9 +267,9 @@ def test_an_order_being_paid_does_not_expire() -> None:
     order = place(USER, (lamp, 1))
     with pytest.raises(PaymentUnknown):
         pay(order, "tok_timeout")
-    with time_machine.travel(timezone.now() + timedelta(hours=2)):
-        assert services.orders().expire_orders() == 0
-        assert services.products().release_expired_reservations() == 0
+    let_pass(timedelta(hours=2))
+    assert services.orders().expire_orders() == 0
+    assert services.products().release_expired_reservations() == 0
     assert stock_of(lamp.id) == (10, 1)
 
 
@@ -349,8 +349,8 @@ def test_a_refund_cut_off_half_way_is_completed() -> None:
         services.orders().cancel_order(order_id=order.id, actor=OWNER, reason="late")
     with pytest.raises(OrderBusy):
         ship(order)
-    with time_machine.travel(timezone.now() + timedelta(minutes=2)):
-        assert services.orders().settle_open_orders() == 1
+    let_pass(timedelta(minutes=2))
+    assert services.orders().settle_open_orders() == 1
     seen = services.orders().get_timeline(order_id=order.id, actor=OWNER)[-1]
     assert (seen.status, seen.actor_id, seen.reason) == (OrderStatus.CANCELLED, USER, "late")
     deliver_events()
@@ -369,10 +369,10 @@ def test_a_refused_refund_leaves_the_order_paid() -> None:
 def test_unpaid_orders_expire_and_give_back() -> None:
     lamp = make_product()
     order = place(USER, (lamp, 2))
-    with time_machine.travel(timezone.now() + timedelta(minutes=31)):
-        assert services.orders().expire_orders() == 1
-        assert services.orders().expire_orders() == 0
-        deliver_events()
+    let_pass(timedelta(minutes=31))
+    assert services.orders().expire_orders() == 1
+    assert services.orders().expire_orders() == 0
+    deliver_events()
     assert services.orders().get_order(order_id=order.id, actor=OWNER).status == OrderStatus.EXPIRED
     assert stock_of(lamp.id) == (10, 0)
     with pytest.raises(InvalidTransition):
@@ -390,8 +390,8 @@ def test_stock_of_an_order_that_was_never_made_comes_back() -> None:
     assert not OrderRow.objects.exists()
     assert stock_of(lamp.id) == (10, 2)
     audit()
-    with time_machine.travel(timezone.now() + timedelta(minutes=46)):
-        assert services.products().release_expired_reservations() == 1
+    let_pass(timedelta(minutes=46))
+    assert services.products().release_expired_reservations() == 1
     assert stock_of(lamp.id) == (10, 0)
 
 
@@ -490,8 +490,8 @@ def test_a_change_cut_off_half_way_is_finished(reserved_already: bool) -> None:
     with pytest.raises(OrderBusy):
         pay(order)
     audit()
-    with time_machine.travel(timezone.now() + timedelta(minutes=2)):
-        assert services.orders().settle_open_orders() == 1
+    let_pass(timedelta(minutes=2))
+    assert services.orders().settle_open_orders() == 1
     assert services.orders().get_order(order_id=order.id, actor=OWNER).items[0].quantity == 1
     assert stock_of(lamp.id) == (5, 1)
     audit()
@@ -509,8 +509,8 @@ def test_a_change_whose_answer_is_lost_is_finished_not_dropped() -> None:
 
     with patch.object(products_class(), "replace_reservation", loses_its_answer), pytest.raises(Unavailable):
         services.orders().change_order(order_id=order.id, actor=OWNER, change=change)
-    with time_machine.travel(timezone.now() + timedelta(minutes=2)):
-        assert services.orders().settle_open_orders() == 1
+    let_pass(timedelta(minutes=2))
+    assert services.orders().settle_open_orders() == 1
     assert services.orders().get_order(order_id=order.id, actor=OWNER).items[0].quantity == 1
     assert stock_of(lamp.id) == (5, 1)
     audit()
@@ -576,7 +576,8 @@ def test_one_payment_that_cannot_be_settled_does_not_keep_others_waiting() -> No
             raise ZeroDivisionError
         return find(provider, idempotency_key=idempotency_key, **asked)
 
-    with time_machine.travel(timezone.now() + timedelta(seconds=30)), patch.object(SandboxProvider, "find", fails_once):
+    let_pass(timedelta(seconds=30))
+    with patch.object(SandboxProvider, "find", fails_once):
         assert services.orders().settle_open_orders() == 1
     assert services.orders().get_order(order_id=fine.id, actor=OWNER).status == OrderStatus.PAID
     assert services.orders().get_order(order_id=stuck.id, actor=OWNER).status == OrderStatus.PENDING
@@ -591,15 +592,15 @@ def test_what_turns_up_after_it_was_given_up_goes_back_even_if_the_provider_is_s
     order = place(USER, (make_product(), 1))
     with pytest.raises(PaymentUnknown):
         pay(order, "tok_timeout_lost")
-    with time_machine.travel(timezone.now() + timedelta(minutes=2)):
-        assert services.orders().settle_open_orders() == 1
+    let_pass(timedelta(minutes=2))
+    assert services.orders().settle_open_orders() == 1
     payment = Payment.objects.get()
     SandboxProvider()._book(str(payment.id), payment.amount, payment.currency, state)
-    with time_machine.travel(timezone.now() + timedelta(hours=5)):
-        with patch.object(SandboxProvider, step, side_effect=NoAnswer):
-            assert services.orders().settle_open_orders() == 0
-        assert services.orders().settle_open_orders() == 1
+    let_pass(timedelta(hours=5))
+    with patch.object(SandboxProvider, step, side_effect=NoAnswer):
         assert services.orders().settle_open_orders() == 0
+    assert services.orders().settle_open_orders() == 1
+    assert services.orders().settle_open_orders() == 0
     charge = SandboxCharge.objects.get()
     assert (charge.state, int(charge.refunded_amount)) == (ends, refunded)
     assert pay(order).status == OrderStatus.PAID
@@ -612,8 +613,8 @@ def test_a_payment_that_was_given_up_is_looked_at_until_it_is_certain() -> None:
     with pytest.raises(PaymentUnknown):
         pay(order, "tok_timeout_lost")
     for hours, code in ((0.1, "never_arrived"), (0.2, "never_arrived"), (3, "never_charged")):
-        with time_machine.travel(timezone.now() + timedelta(hours=hours)):
-            services.orders().settle_open_orders()
+        let_pass(timedelta(hours=hours))
+        services.orders().settle_open_orders()
         assert Payment.objects.get().failure_code == code
 
 
@@ -623,14 +624,14 @@ def test_a_payment_that_was_held_up_does_not_cost_an_order_that_another_has_paid
     extend = products_class().extend_reservation
     asked: list[UUID] = []
 
-    def held_up(service: ProductService, *, order_id: UUID, expires_at: datetime) -> None:
+    def held_up(service: ProductService, *, order_id: UUID, hold_for: timedelta) -> None:
         asked.append(order_id)
         if len(asked) == 1:
             Payment.objects.update(updated_at=timezone.now() - timedelta(seconds=61))
             services.orders().settle_open_orders()
             pay(order)
             deliver_events()
-        extend(service, order_id=order_id, expires_at=expires_at)
+        extend(service, order_id=order_id, hold_for=hold_for)
 
     with patch.object(products_class(), "extend_reservation", held_up), pytest.raises(PaymentDeclined):
         pay(order)
@@ -697,12 +698,12 @@ def test_a_repetition_holds_its_stock_as_long_as_its_order() -> None:
     cut_off = patch("apps.orders.services.placing.record", side_effect=KeyboardInterrupt)
     with cut_off, pytest.raises(KeyboardInterrupt):
         services.orders().place_order(order_id=order_id, user_id=USER, new=new)
-    with time_machine.travel(timezone.now() + timedelta(minutes=40)):
-        services.orders().place_order(order_id=order_id, user_id=USER, new=new)
-    with time_machine.travel(timezone.now() + timedelta(minutes=46)):
-        assert services.products().release_expired_reservations() == 0
-        with pytest.raises(OutOfStock):
-            place(USER, (lamp, 1))
+    let_pass(timedelta(minutes=40))
+    services.orders().place_order(order_id=order_id, user_id=USER, new=new)
+    let_pass(timedelta(minutes=6))
+    assert services.products().release_expired_reservations() == 0
+    with pytest.raises(OutOfStock):
+        place(USER, (lamp, 1))
 
 
 def test_a_repetition_under_other_rules_leaves_the_order_alone(settings: Settings) -> None:
@@ -732,7 +733,8 @@ def test_a_refund_that_is_declined_later_leaves_the_order_as_it_was() -> None:
     with patch.object(SandboxProvider, "refund", side_effect=NoAnswer), pytest.raises(PaymentUnknown):
         services.orders().cancel_order(order_id=order.id, actor=OWNER)
     declined = patch.object(SandboxProvider, "refund", side_effect=Declined("too_late", "Too late."))
-    with time_machine.travel(timezone.now() + timedelta(minutes=2)), declined:
+    let_pass(timedelta(minutes=2))
+    with declined:
         services.orders().settle_open_orders()
     assert ship(order).status == OrderStatus.SHIPPED
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import timedelta
 from uuid import UUID
 
 import orjson
@@ -25,7 +25,7 @@ from apps.products.services.reserved import pack
 _HOLD = """
     WITH wish AS MATERIALIZED (
         SELECT * FROM jsonb_to_recordset(%s::jsonb)
-            AS t (place int, order_id uuid, lines jsonb, expires_at timestamptz, created_at timestamptz)
+            AS t (place int, order_id uuid, lines jsonb, hold_for interval, created_at timestamptz)
     ), line AS MATERIALIZED (
         SELECT place, product_id, quantity, sum(quantity) OVER (PARTITION BY product_id ORDER BY place) AS up_to
         FROM wish, jsonb_to_recordset(lines) AS t (product_id uuid, quantity int)
@@ -42,7 +42,8 @@ _HOLD = """
         SELECT order_id FROM products_reservation WHERE order_id = ANY(ARRAY(SELECT order_id FROM wish))
     ), held AS (
         INSERT INTO products_reservation (order_id, lines, returns, state, change, expires_at, created_at)
-        SELECT order_id, lines, '[]', 'active', 0, expires_at, created_at FROM wish JOIN judged USING (place)
+        SELECT order_id, lines, '[]', 'active', 0, statement_timestamp() + hold_for, created_at
+        FROM wish JOIN judged USING (place)
         WHERE fits ORDER BY order_id
         ON CONFLICT (order_id) DO NOTHING
         RETURNING order_id
@@ -62,11 +63,11 @@ _HOLD = """
 
 @dataclass(frozen=True)
 class Wanted:
-    """What an order would hold, and until when."""
+    """What an order would hold, and for how long."""
 
     order_id: UUID
     lines: Sequence[PricedLine]
-    expires_at: datetime
+    hold_for: timedelta
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def hold(batch: Sequence[Wanted]) -> Sequence[Verdict]:
             "place": place,
             "order_id": wanted.order_id,
             "lines": pack(wanted.lines),
-            "expires_at": wanted.expires_at,
+            "hold_for": f"{wanted.hold_for.total_seconds()} seconds",
             "created_at": now,
         }
         for place, wanted in enumerate(batch)

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import timedelta
 from types import MappingProxyType
 from uuid import UUID
 
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from apps.common.databases import atomic
 from apps.common.errors import DomainError, Problem
@@ -35,7 +35,7 @@ from apps.products.models import StockLevel as LevelRow
 from apps.products.services.ledger import book
 from apps.products.services.levels import Shift, levels_of, shift_levels
 from apps.products.services.prices import price
-from apps.products.services.reserved import pack, to_reservation, unpack
+from apps.products.services.reserved import hold_longer, pack, to_reservation, unpack
 from apps.products.services.settling import Settlement, settle, to_commit, to_release, to_take_back
 from apps.products.services.shortage import shift_all
 
@@ -71,9 +71,7 @@ class Inventory:
             book(shifted, [line])
         return shifted[product_id].level
 
-    def replace_reservation(
-        self, *, order_id: UUID, change: int, lines: Sequence[StockLine], expires_at: datetime
-    ) -> Sequence[PricedLine]:
+    def replace_reservation(self, *, order_id: UUID, change: int, lines: Sequence[StockLine]) -> Sequence[PricedLine]:
         refusal: DomainError | None = None
         with atomic("products"):
             row = _lock_active(order_id)
@@ -84,18 +82,17 @@ class Inventory:
             row.save(update_fields=["change"])
             try:
                 with atomic("products"):
-                    priced = _replace_lines(row, lines, expires_at)
+                    priced = _replace_lines(row, lines)
             except (OutOfStock, ProductNotFound) as error:
                 refusal = error
         if refusal is not None:
             raise refusal
         return priced
 
-    def extend_reservation(self, *, order_id: UUID, expires_at: datetime) -> None:
+    def extend_reservation(self, *, order_id: UUID, hold_for: timedelta) -> None:
         with atomic("products"):
-            row = _lock_active(order_id)
-            row.expires_at = max(row.expires_at, expires_at)
-            row.save(update_fields=["expires_at"])
+            _lock_active(order_id)
+            hold_longer(order_id, hold_for)
 
     def commit_reservation(self, *, order_id: UUID) -> None:
         self.settle_reservations(commit=[order_id])
@@ -133,8 +130,7 @@ class Inventory:
                     _settle_or_give_up(settlement)
 
     def release_expired_reservations(self) -> int:
-        now = timezone.now()
-        overdue = ReservationRow.objects.filter(state=ReservationState.ACTIVE, expires_at__lt=now)
+        overdue = ReservationRow.objects.filter(state=ReservationState.ACTIVE, expires_at__lt=Now())
         released = 0
         for order_id in list(overdue.order_by("expires_at").values_list("order_id", flat=True)[:_SWEEP]):
             with atomic("products"):
@@ -227,15 +223,13 @@ def _lock_active(order_id: UUID) -> ReservationRow:
     return row
 
 
-def _replace_lines(row: ReservationRow, lines: Sequence[StockLine], expires_at: datetime) -> list[PricedLine]:
+def _replace_lines(row: ReservationRow, lines: Sequence[StockLine]) -> list[PricedLine]:
     """Hold these lines instead of the locked row's. A line that stays keeps the price at which it was ordered."""
     kept = {line.product_id: line for line in unpack(row)}
     fresh = {line.product_id: line for line in price([line for line in lines if line.product_id not in kept])}
     priced = [replace({**kept, **fresh}[line.product_id], quantity=line.quantity) for line in lines]
-    # While the order is being paid it is held for longer; a change that comes late must not shorten that.
-    row.expires_at = max(row.expires_at, expires_at)
     row.lines = pack(priced)
-    row.save(update_fields=["lines", "expires_at"])
+    row.save(update_fields=["lines"])
     more = Counter({line.product_id: line.quantity for line in lines})
     more.subtract({line.product_id: line.quantity for line in kept.values()})
     shift_all({product_id: Shift(reserved=units) for product_id, units in more.items() if units})

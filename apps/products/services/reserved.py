@@ -1,11 +1,13 @@
-"""The lines of a reservation, as its row keeps them."""
+"""A reservation's row: its lines, as they are kept there, and how long they are held."""
 
 from collections import Counter
 from collections.abc import Iterable
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from apps.common.databases import later
 from apps.common.money import quantize
 from apps.products.interface import PricedLine, Reservation, ReservationState, StockLine
 from apps.products.models import Reservation as ReservationRow
@@ -59,6 +61,12 @@ def units_out(row: ReservationRow) -> dict[UUID, int]:
     returned = returned_units(row)
     left = {product_id: quantity - returned[product_id] for product_id, quantity in units(row).items()}
     return {product_id: quantity for product_id, quantity in left.items() if quantity}
+
+
+def hold_longer(order_id: UUID, hold_for: timedelta) -> None:
+    """Hold an active reservation, which the caller has locked, for at least that long from now."""
+    sooner = ReservationRow.objects.filter(pk=order_id, expires_at__lt=later(hold_for))
+    sooner.update(expires_at=later(hold_for))
 
 
 def to_reservation(row: ReservationRow) -> Reservation:

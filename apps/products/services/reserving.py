@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import timedelta
 from uuid import UUID
 
 from django.db import IntegrityError
 
 from apps.common.combining import Combiner
-from apps.common.databases import atomic, connection_of
+from apps.common.databases import atomic, connection_of, later
 from apps.common.errors import DomainError
 from apps.products.interface import (
     OutOfStock,
@@ -22,7 +22,7 @@ from apps.products.models import Reservation
 from apps.products.services.holding import Wanted, hold
 from apps.products.services.levels import Shift
 from apps.products.services.prices import offers, price
-from apps.products.services.reserved import pack, unpack
+from apps.products.services.reserved import hold_longer, pack, unpack
 from apps.products.services.shortage import out_of_stock, shift_all
 
 Answer = Sequence[PricedLine]
@@ -34,16 +34,14 @@ class Wish:
 
     order_id: UUID
     lines: Sequence[StockLine]
-    expires_at: datetime
+    hold_for: timedelta
 
 
 class Reserving:
     """The part of the products service that takes orders' stock off the shelves."""
 
-    def reserve_stock(
-        self, *, order_id: UUID, lines: Sequence[StockLine], expires_at: datetime
-    ) -> Sequence[PricedLine]:
-        wish = Wish(order_id, lines, expires_at)
+    def reserve_stock(self, *, order_id: UUID, lines: Sequence[StockLine], hold_for: timedelta) -> Sequence[PricedLine]:
+        wish = Wish(order_id, lines, hold_for)
         connection = connection_of("products")
         if connection.vendor != "postgresql" or not lines:
             return _reserve(wish)
@@ -63,7 +61,7 @@ def _reserve(wish: Wish) -> Answer:
         return _repeat(wish, error)
     try:
         with atomic("products"):
-            Reservation.objects.create(order_id=wish.order_id, lines=pack(priced), expires_at=wish.expires_at)
+            Reservation.objects.create(order_id=wish.order_id, lines=pack(priced), expires_at=later(wish.hold_for))
             shift_all({line.product_id: Shift(reserved=line.quantity) for line in wish.lines})
     except IntegrityError as error:
         return _repeat(wish, error)
@@ -85,7 +83,7 @@ def _reserve_together(wishes: Sequence[Wish]) -> Sequence[Answer | Exception]:
         batch = {wish.order_id: place for place, (wish, _) in reversed(waiting.items())}
         places = sorted(batch.values())
         chosen = (waiting[place] for place in places)
-        verdicts = hold([Wanted(wish.order_id, priced, wish.expires_at) for wish, priced in chosen])
+        verdicts = hold([Wanted(wish.order_id, priced, wish.hold_for) for wish, priced in chosen])
         for place, verdict in zip(places, verdicts, strict=True):
             wish, priced = waiting[place]
             if verdict.is_held:
@@ -127,9 +125,8 @@ def _repeat(wish: Wish, refusal: Exception | None = None) -> Answer:
             raise refusal or ReservationClosed("The order's stock was given back meanwhile. Place the order anew.")
         if row.state == ReservationState.RELEASED:
             raise ReservationClosed("The order's stock was given back meanwhile. Place the order anew.")
-        if row.state == ReservationState.ACTIVE and row.expires_at < wish.expires_at:
-            row.expires_at = wish.expires_at
-            row.save(update_fields=["expires_at"])
+        if row.state == ReservationState.ACTIVE:
+            hold_longer(wish.order_id, wish.hold_for)
         return unpack(row)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -160,9 +161,7 @@ class TestProducts:
     ) -> None:
         make_product(sku="TAKEN")
         product = make_product(stock=5)
-        service.reserve_stock(
-            order_id=new_id(), lines=[StockLine(product.id, 4)], expires_at=product.created_at.replace(year=2099)
-        )
+        service.reserve_stock(order_id=new_id(), lines=[StockLine(product.id, 4)], hold_for=timedelta(days=365))
         before, events = service.get_product(product_id=product.id), event_types()
 
         response = staff.post(f"{PRODUCTS}{product.id}/change/", form(product, **{"name": "Typed in", **changes}))
@@ -249,9 +248,7 @@ class TestInventory:
     def test_pages_only_show(self, staff: Client) -> None:
         for _ in range(3):
             product = make_product(stock=5)
-            service.reserve_stock(
-                order_id=new_id(), lines=[StockLine(product.id, 4)], expires_at=product.created_at.replace(year=2099)
-            )
+            service.reserve_stock(order_id=new_id(), lines=[StockLine(product.id, 4)], hold_for=timedelta(days=365))
 
         for name in ("stocklevel", "stockmovement", "reservation"):
             page = f"/admin/products/{name}/"

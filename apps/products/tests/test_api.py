@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -673,9 +674,7 @@ class TestStock:
     def test_level_and_adjustment(self, staff: APIClient) -> None:
         product = make_product(stock=10)
         held = {"product_id": str(product.id), "on_hand": 10, "reserved": 4, "available": 6}
-        service.reserve_stock(
-            order_id=new_id(), lines=[StockLine(product.id, 4)], expires_at=product.created_at.replace(year=2099)
-        )
+        service.reserve_stock(order_id=new_id(), lines=[StockLine(product.id, 4)], hold_for=timedelta(days=365))
 
         with sends(2):
             assert staff.get(url(product.id, "/stock")).json() == held

@@ -63,7 +63,7 @@ def whole_way(api: APIClient, address: str) -> Any:  # noqa: ANN401 - a response
 def reserve(product_id: UUID, quantity: int) -> UUID:
     order_id = uuid4()
     lines = [StockLine(product_id=product_id, quantity=quantity)]
-    service.reserve_stock(order_id=order_id, lines=lines, expires_at=timezone.now() + timedelta(hours=1))
+    service.reserve_stock(order_id=order_id, lines=lines, hold_for=timedelta(hours=1))
     return order_id
 
 

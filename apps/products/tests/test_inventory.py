@@ -7,11 +7,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-import time_machine
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db import IntegrityError
-from django.utils import timezone
 
 from apps.common.databases import alias_of, atomic
 from apps.common.ids import new_id
@@ -32,9 +30,11 @@ from apps.products.interface import (
 from apps.products.models import MAX_STOCK, Reservation, StockLevel, StockMovement
 from apps.products.services.levels import Shift, shift_levels
 from config import services
-from tests.flow import audit, deliver_events, statements
+from tests.flow import audit, deliver_events, let_pass, statements
 
 pytestmark = pytest.mark.django_db
+
+SOON = timedelta(minutes=30)
 
 
 def make(stock: int, name: str = "Lamp") -> Product:
@@ -43,11 +43,11 @@ def make(stock: int, name: str = "Lamp") -> Product:
 
 def hold(order_id: UUID, *lines: tuple[Product, int]) -> Sequence[Any]:
     wanted = [StockLine(product_id=product.id, quantity=quantity) for product, quantity in lines]
-    return services.products().reserve_stock(order_id=order_id, lines=wanted, expires_at=_soon())
+    return services.products().reserve_stock(order_id=order_id, lines=wanted, hold_for=SOON)
 
 
 def change(order_id: UUID, number: int, *lines: StockLine) -> Sequence[Any]:
-    return services.products().replace_reservation(order_id=order_id, change=number, lines=lines, expires_at=_soon())
+    return services.products().replace_reservation(order_id=order_id, change=number, lines=lines)
 
 
 def level(product: Product) -> tuple[int, int]:
@@ -62,10 +62,6 @@ def ledger(product: Product) -> list[tuple[str, int]]:
 
 def published(kind: str) -> int:
     return OutboxEvent.objects.using(alias_of("products")).filter(type=kind).count()
-
-
-def _soon() -> Any:  # noqa: ANN401 - a datetime
-    return timezone.now() + timedelta(minutes=30)
 
 
 @pytest.mark.parametrize(
@@ -256,15 +252,15 @@ def test_what_is_held_past_its_time_comes_back_unless_it_was_extended() -> None:
     lamp, dropped, paying = make(5), new_id(), new_id()
     hold(dropped, (lamp, 2))
     hold(paying, (lamp, 1))
-    services.products().extend_reservation(order_id=paying, expires_at=timezone.now() + timedelta(days=7))
+    services.products().extend_reservation(order_id=paying, hold_for=timedelta(days=7))
     assert services.products().release_expired_reservations() == 0
-    with time_machine.travel(timezone.now() + timedelta(hours=1)):
-        assert services.products().release_expired_reservations() == 1
+    let_pass(timedelta(hours=1))
+    assert services.products().release_expired_reservations() == 1
     assert level(lamp) == (5, 1)
     with pytest.raises(ReservationClosed):
-        services.products().extend_reservation(order_id=dropped, expires_at=_soon())
+        services.products().extend_reservation(order_id=dropped, hold_for=SOON)
     with pytest.raises(ReservationNotFound):
-        services.products().extend_reservation(order_id=new_id(), expires_at=_soon())
+        services.products().extend_reservation(order_id=new_id(), hold_for=SOON)
 
 
 def test_adjusting_writes_the_ledger() -> None:

@@ -160,7 +160,7 @@ class TestImport:
     def test_stock_is_only_changed_on_purpose(self, staff: LoggedIn) -> None:
         lamp = make_product(sku="A", stock=10)
         held = StockLine(lamp.id, 4)
-        service.reserve_stock(order_id=new_id(), lines=[held], expires_at=lamp.created_at.replace(year=2099))
+        service.reserve_stock(order_id=new_id(), lines=[held], hold_for=timedelta(days=365))
 
         result = take_in(staff, "sku,stock\nA,10\n")
         assert outcomes(result) == [(2, "A", "unchanged")]
@@ -491,9 +491,7 @@ class TestExport:
         lamp = make_product(sku="A", stock=10)
         content = export(staff)
         order = new_id()
-        service.reserve_stock(
-            order_id=order, lines=[StockLine(lamp.id, 4)], expires_at=lamp.created_at.replace(year=2099)
-        )
+        service.reserve_stock(order_id=order, lines=[StockLine(lamp.id, 4)], hold_for=timedelta(days=365))
         service.commit_reservation(order_id=order)
 
         assert outcomes(take_in(staff, content)) == [(2, "A", "unchanged")]
