@@ -51,19 +51,22 @@ from tests.chaos.model import (
 from tests.flow import audit, deliver_events
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "0"))
-_QUICK, _STEPS = 25, 25
-_STOCK = (12, 6, 1)
+_QUICK, _STEPS = 50, 20
+_STOCK = (20, 8, 1)
 _USER = UUID("01938d5e-0000-7000-8000-000000000001")
 _OWNER = Actor(user_id=_USER)
 _STOCK_EVENTS = ("order.paid", "order.cancelled", "order.expired", "order.refunded", "refund.completed")
 _PAID = ("paid", "shipped", "delivered")
 _LONG_AGO = timedelta(days=1)
 
-some_lines = st.dictionaries(st.integers(0, len(_STOCK) - 1), st.integers(1, 5), min_size=1)
+some_lines = st.dictionaries(st.integers(0, len(_STOCK) - 1), st.integers(1, 4), min_size=1)
 # Counted from the last, so that much happens to few.
 some_order = st.integers(0, 3)
+_ANY = 3
 some_token = st.sampled_from([GOOD, GOOD, GOOD, DECLINED, POOR, SLOW, LOST, ASKS, ASKS])
-some_course = st.sampled_from([(), (), ("cancel",), ("ship",), ("ship", "deliver")])
+some_course = st.sampled_from(
+    [(), ("cancel",), ("ship",), ("refund",), ("refund", "settle", "refund"), ("ship", "refund"), ("hold", "refund")]
+)
 some_fate: st.SearchStrategy[Fate] = st.sampled_from(["made", "made", "made", "refused", "silent", "unheard"])
 some_amount = st.none() | st.integers(1, 3 * PRICE)
 some_part = st.dictionaries(st.integers(0, len(_STOCK) - 1), st.integers(1, 2), min_size=1, max_size=2)
@@ -107,7 +110,7 @@ class ShopMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.ids)
     @rule(order=some_order, lines=some_lines)
     def change(self, order: int, lines: Lines) -> None:
-        number, order_id = self._pick(order)
+        number, order_id = self._pick(order, "pending")
         change = OrderChange(lines=self._lines(lines))
         self._same(
             lambda: services.orders().change_order(order_id=order_id, actor=_OWNER, change=change),
@@ -117,7 +120,7 @@ class ShopMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.ids)
     @rule(order=some_order, token=some_token)
     def pay(self, order: int, token: str) -> None:
-        number, order_id = self._pick(order)
+        number, order_id = self._pick(order, "pending")
         payment_id = new_id()
         details = {"payment_id": payment_id, "actor": _OWNER, "method": "card", "token": token}
         self._same(
@@ -138,19 +141,28 @@ class ShopMachine(RuleBasedStateMachine):
         else:
             SandboxCharge.objects.filter(pk=str(self.asked[which]), state="requires_action").update(state=state)
 
-    @rule(lines=some_lines, course=some_course)
-    def buy(self, lines: Lines, course: Sequence[str]) -> None:
+    @rule(lines=some_lines, token=st.sampled_from([GOOD, GOOD, ASKS]), course=some_course, wish=some_wish, fate=some_fate)
+    def buy(self, lines: Lines, token: str, course: Sequence[str], wish: Wish, fate: Fate) -> None:
         """Most orders are paid at once, and soon sent or given back."""
         self.place(lines)
         if self.ids:
-            self.pay(0, GOOD)
-            for what in course:
-                getattr(self, what)(0)
+            self.pay(0, token)
+        if self.asked and token == ASKS:
+            self.confirm(0, "authorised", is_heard=True)
+        acts: Mapping[str, Callable[[], None]] = {
+            "cancel": lambda: self.cancel(0),
+            "ship": lambda: self.ship(0),
+            "hold": lambda: self.hold_for_too_long(0),
+            "refund": lambda: self.refund(0, wish, fate),
+            "settle": self.settle,
+        }
+        for what in course if self.ids else ():
+            acts[what]()
 
     @precondition(lambda self: self.ids)
     @rule(order=some_order, fate=some_fate)
     def cancel(self, order: int, fate: Fate = "made") -> None:
-        number, order_id = self._pick(order)
+        number, order_id = self._pick(order, "pending", "paid")
         with _refunds_are(fate):
             self._same(
                 lambda: services.orders().cancel_order(order_id=order_id, actor=_OWNER), self.model.cancel(number, fate)
@@ -159,7 +171,7 @@ class ShopMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.ids)
     @rule(order=some_order)
     def ship(self, order: int) -> None:
-        number, order_id = self._pick(order)
+        number, order_id = self._pick(order, "paid")
         if self.model.orders[number].held == "released":  # what is not there cannot be sent
             return
         self._same(lambda: services.orders().ship_order(order_id=order_id, actor=SYSTEM), self.model.ship(number))
@@ -167,13 +179,13 @@ class ShopMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.ids)
     @rule(order=some_order)
     def deliver(self, order: int) -> None:
-        number, order_id = self._pick(order)
+        number, order_id = self._pick(order, "shipped")
         self._same(lambda: services.orders().deliver_order(order_id=order_id, actor=SYSTEM), self.model.deliver(number))
 
     @precondition(lambda self: self.ids)
     @rule(order=some_order, wish=some_wish, fate=some_fate)
     def refund(self, order: int, wish: Wish, fate: Fate) -> None:
-        number, order_id = self._pick(order)
+        number, order_id = self._pick(order, *_PAID)
         amount = None if wish.amount is None else Decimal(wish.amount)
         lines = None if wish.lines is None else self._lines(wish.lines)
         with _refunds_are(fate):
@@ -188,7 +200,7 @@ class ShopMachine(RuleBasedStateMachine):
     @rule(order=some_order)
     def refund_again(self, order: int) -> None:
         """Somebody repeats the last refund of an order, with its key."""
-        number, order_id = self._pick(order)
+        number, order_id = self._pick(order, *_PAID)
         last = Refund.objects.filter(order_id=order_id).order_by("id").last()
         if last is not None:
             self._same(
@@ -199,13 +211,13 @@ class ShopMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.ids)
     @rule(order=some_order)
     def expire(self, order: int) -> None:
-        self._expire(self._pick(order)[0])
+        self._expire(self._pick(order, "pending")[0])
 
     @precondition(lambda self: self.ids)
     @rule(order=some_order)
     def hold_for_too_long(self, order: int) -> None:
         """Nobody heard of the order for longer than its stock is held."""
-        number, order_id = self._pick(order)
+        number, order_id = self._pick(order, "pending", "paid")
         if self.model.orders[number].status not in {"pending", "paid"} or self.model.orders[number].payment == "unknown":
             return
         self.model.orders[number].is_held_too_long = True
@@ -316,8 +328,11 @@ class ShopMachine(RuleBasedStateMachine):
             found = error.code
         assert found == wanted
 
-    def _pick(self, order: int) -> tuple[int, UUID]:
-        number = max(0, len(self.ids) - 1 - order)
+    def _pick(self, order: int, *statuses: str) -> tuple[int, UUID]:
+        """One of the last orders that stand there; now and then the last of all."""
+        suitable = [number for number, each in enumerate(self.model.orders) if each.status in statuses]
+        numbers = range(len(self.ids)) if order == _ANY or not suitable else suitable
+        number = numbers[max(0, len(numbers) - 1 - order % _ANY)]
         return number, self.ids[number]
 
     def _lines(self, lines: Lines) -> list[StockLine]:
