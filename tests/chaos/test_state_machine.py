@@ -231,7 +231,10 @@ class ShopMachine(RuleBasedStateMachine):
     def hold_for_too_long(self, order: int) -> None:
         """Nobody heard of the order for longer than its stock is held."""
         number, order_id = self._pick(order, "pending", "paid")
-        if self.model.orders[number].status not in {"pending", "paid"} or self.model.orders[number].payment == "unknown":
+        if (
+            self.model.orders[number].status not in {"pending", "paid"}
+            or self.model.orders[number].payment == "unknown"
+        ):
             return
         self.model.orders[number].is_held_too_long = True
         self.model.sweep()
@@ -288,13 +291,13 @@ class ShopMachine(RuleBasedStateMachine):
         for key, wanted in zip(self.ids, self.model.orders, strict=True):
             ours = [payment for payment in payments if payment.order_id == key]
             found = [charges[payment.id] for payment in ours if payment.id in charges]
-            assert [(row.amount, row.state, row.refunded_amount) for row in found] == [
+            assert [(int(row.amount), row.state, int(row.refunded_amount)) for row in found] == [
                 (charge.amount, charge.state, wanted.paid_back if charge.state == "captured" else 0)
                 for charge in wanted.charges
             ]
-            living = [(row.status, row.refunded_amount) for row in ours if row.status != "failed"]
+            living = [(row.status, int(row.refunded_amount)) for row in ours if row.status != "failed"]
             assert living == ([(wanted.payment, wanted.promised)] if wanted.payment else [])
-            assert [(row.amount, row.status, row.restock) for row in refunds if row.order_id == key] == [
+            assert [(int(row.amount), row.status, row.restock) for row in refunds if row.order_id == key] == [
                 (refund.amount, refund.state, refund.restock) for refund in wanted.refunds
             ]
 
