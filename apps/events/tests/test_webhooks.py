@@ -215,6 +215,22 @@ def test_a_process_that_dies_half_way_loses_nothing(server: Receiver) -> None:
     assert first == second
 
 
+def test_what_a_process_had_whose_clock_was_ahead_is_taken_at_once(server: Receiver) -> None:
+    register(server)
+    alias, outlet = rows.home(), outlets.make("webhooks")
+    tell("test.one", 1)
+    killed = pytest.raises(KeyboardInterrupt)
+    with time_machine.travel(timezone.now() + timedelta(hours=1), tick=False):
+        with patch("django.db.models.query.QuerySet.delete", side_effect=KeyboardInterrupt), killed:
+            outlets.export_batch(alias, "webhooks", outlet)
+        rows.deliveries().update(next_attempt_at=timezone.now() - timedelta(hours=1))
+        with patch("apps.events.webhooks.sending._settle", side_effect=KeyboardInterrupt), killed:
+            sending.send_due()
+    assert outlets.export_batch(alias, "webhooks", outlet) == 1
+    sending.send_due()
+    assert (numbers(server), states()) == ([1, 1], ["delivered"])
+
+
 def test_who_registers_late_gets_what_comes_after(server: Receiver) -> None:
     tell("test.one", 1)
     register(server)
