@@ -4,7 +4,7 @@ import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,9 +16,10 @@ from uuid import UUID
 import psycopg
 import requests
 
-from tests.chaos.clients import Clerk, Crowd, Customer, Memory
+from tests.chaos.clients import Bank, Clerk, Crowd, Customer, Memory
 from tests.chaos.disturbances import disturbances, right_clocks
 from tests.chaos.reconciliation import faults
+from tests.chaos.store import as_id
 from tests.chaos.world import World, open_world
 from tests.shop import PASSWORD, Client
 
@@ -40,6 +41,7 @@ _CHORES = "; ".join(
     for task in ("orders.settle_open_orders", "events.confirm_deliveries", "events.retry_failed_deliveries")
 )
 _OPEN = "('processing', 'unknown')"
+_TOLD = ["created", "updated", "paid", "shipped", "delivered", "cancelled", "expired", "refunded"]
 # A payment that was given up, and of which the provider keeps a charge. Ids are text there, and have no dashes here.
 _STRAY = """orders_payment AS payment JOIN orders_sandboxcharge AS charge
     ON replace(CAST(payment.id AS text), '-', '') = replace(charge.idempotency_key, '-', '')
@@ -52,6 +54,8 @@ _AGES = [
     ("events_outboxevent", "published_at", "published_at IS NOT NULL AND delivered_at IS NULL", 6),
     ("events_outboxevent", "available_at", "published_at IS NOT NULL AND delivered_at IS NULL", 6),
     ("events_faileddelivery", "next_attempt_at", "state = 'retrying'", 1),
+    ("events_webhookdelivery", "next_attempt_at", "state = 'waiting'", 1),
+    ("events_webhookendpoint", "available_at", "failures > 0", 1),
 ]
 
 
@@ -76,6 +80,7 @@ class Report:
     done: list[tuple[str, float]] = field(default_factory=list)
     answers: Counter[tuple[str, str]] = field(default_factory=Counter)
     settled_in: float = 0
+    hooks: str = ""
     violations: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -84,7 +89,7 @@ class Report:
         lines += [f"  {name:<24} recovered after {seconds:5.1f} s" for name, seconds in self.done]
         lines.append(f"{sum(self.answers.values())} requests")
         lines += [f"  {what:<8} {answer:<32} {count:>6}" for (what, answer), count in sorted(self.answers.items())]
-        lines.append(f"settled after {self.settled_in:.1f} s")
+        lines.append(f"settled after {self.settled_in:.1f} s; webhooks: {self.hooks}")
         lines.append(f"violations: {len(self.violations)}")
         return "\n".join([*lines, *(f"  {violation}" for violation in self.violations)])
 
@@ -96,8 +101,9 @@ def carry_out(plan: Plan, folder: Path) -> Report:
     with open_world(folder, database=plan.database, broker=plan.broker, dice=dice) as world:
         products = {world.admin.product(stock, price): name for name, (stock, price, _) in _CATALOGUE.items()}
         wanted = {product: _CATALOGUE[name][2] for product, name in products.items()}
+        _register(world)
         memory = Memory()
-        probe = Customer(wanted, *_account(world, memory))
+        probe = Customer(wanted, _bank(world), *_account(world, memory))
         crowd = _crowd(world, memory, wanted)
         try:
             for name in _choose(plan, world):
@@ -111,7 +117,7 @@ def carry_out(plan: Plan, folder: Path) -> Report:
         initial = {product: _CATALOGUE[name][0] for product, name in products.items()}
         may_expire = any(name.startswith("clock") for name, _ in report.done)
         report.violations = faults(memory, world.store, initial, prices, may_expire=may_expire)
-        world.shop.manage("audit")
+        report.violations += [*_unheard(world, report), *_disagreements(world)]
         if "Internal Server Error" in world.shop.log.read_text():
             report.violations.append("the log tells of an internal error")
     return report
@@ -143,8 +149,40 @@ def _fork(dice: random.Random) -> random.Random:
 
 def _crowd(world: World, memory: Memory, wanted: Mapping[str, int]) -> Crowd:
     staff = f"{world.shop.environment['DJANGO_SUPERUSER_USERNAME']}@example.com"
-    customers = [Customer(wanted, *_account(world, memory)) for _ in range(_CUSTOMERS)]
+    customers = [Customer(wanted, _bank(world), *_account(world, memory)) for _ in range(_CUSTOMERS)]
     return Crowd([*customers, Clerk(world.shop.url, staff, memory, _fork(world.dice))], _PAUSE_SECONDS)
+
+
+def _bank(world: World) -> Bank:
+    return Bank(world.store, world.shop.url, world.shop.environment["PAYMENT_WEBHOOK_SECRET"])
+
+
+def _register(world: World) -> None:
+    """Somebody wants to hear of orders."""
+    given = {"url": world.hooks.url, "owner_email": "erp@example.com", "types": [f"order.{what}" for what in _TOLD]}
+    response = world.admin.post("/webhooks/endpoints", given)
+    assert response.status_code == HTTPStatus.CREATED, response.text
+
+
+def _unheard(world: World, report: Report) -> Iterator[str]:
+    """Every event of an order has been posted, and taken."""
+    rows = world.store.rows("SELECT id, type FROM events_outboxevent WHERE type LIKE %s", "order.%")
+    heard, refused = world.hooks.heard, world.hooks.refused
+    report.hooks = f"{len(heard)} events taken, {refused} attempts refused"
+    for key, kind in rows:
+        if as_id(key) not in heard:
+            yield f"{kind} {as_id(key)} never reached the webhook"
+    if len(rows) != len(heard):
+        yield f"of {len(rows)} events of orders the webhook heard {len(heard)}"
+
+
+def _disagreements(world: World) -> Iterator[str]:
+    """What the shop itself finds wrong."""
+    for command in (["audit"], ["rebuild_reports", "--check"]):
+        try:
+            world.shop.manage(*command)
+        except AssertionError as found:
+            yield str(found)
 
 
 def _disturb(world: World, probe: Customer, name: str) -> float:
@@ -193,6 +231,8 @@ def _under_way(world: World) -> Mapping[str, int]:
     questions = {
         "events to be delivered": "events_outboxevent WHERE published_at IS NULL OR delivered_at IS NULL",
         "failed deliveries": "events_faileddelivery WHERE state = 'retrying'",
+        "webhooks to be noted": "events_pendingexport",
+        "webhooks to be sent": "events_webhookdelivery WHERE state = 'waiting'",
         "open payments": f"orders_payment WHERE status IN {_OPEN}",
         "open refunds": f"orders_refund WHERE status IN {_OPEN}",
         "open changes": "orders_order WHERE change_began_at IS NOT NULL",

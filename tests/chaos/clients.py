@@ -1,5 +1,6 @@
 """Customers and staff who remember everything that they asked for, and every answer or its absence."""
 
+import json
 import random
 import secrets
 import threading
@@ -7,11 +8,16 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
+import psycopg
 import requests
+from standardwebhooks.webhooks import Webhook
 
+from tests.chaos.store import Store
 from tests.shop import PASSWORD
 
 _TIMEOUT_SECONDS = 20
@@ -21,10 +27,12 @@ _PAUSE_SECONDS = 0.3
 # Nothing was decided, and asking again with the same key may decide it.
 _BUSY = {"idempotency_in_progress", "order_busy"}
 
-# What the sandbox makes of a token: charged, refused, or no answer with and without a charge.
-CHARGING = ("tok_visa", "tok_timeout")
+# What the sandbox makes of a token: charged, to be confirmed, refused, or no answer with and without a charge.
+CONFIRMED = "tok_3ds"
+CHARGING = ("tok_visa", "tok_timeout", CONFIRMED)
 _TOKENS = {
-    "tok_visa": 60,
+    "tok_visa": 45,
+    CONFIRMED: 20,
     "tok_declined": 10,
     "tok_insufficient_funds": 10,
     "tok_timeout": 10,
@@ -46,11 +54,17 @@ class Answer:
         return str(self.body["errors"][0]["code"]) if isinstance(self.body, dict) and "errors" in self.body else ""
 
     @property
+    def awaits_customer(self) -> bool:
+        """Whether a payment is to be confirmed first."""
+        payment = (isinstance(self.body, dict) and self.body.get("payment")) or {}
+        return bool(payment.get("status") == "requires_action")
+
+    @property
     def decides(self) -> bool:
         """Whether the client now knows what became of its wish."""
         if self.status is None or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return False
-        return self.status != HTTPStatus.UNAUTHORIZED and self.code not in _BUSY
+        return self.status != HTTPStatus.UNAUTHORIZED and self.code not in _BUSY and not self.awaits_customer
 
 
 @dataclass
@@ -89,7 +103,7 @@ class Wish:
 
     @property
     def _is_known_by_key(self) -> bool:
-        return bool(self.key) and self.what in {"place", "pay"}
+        return bool(self.key) and self.what in {"place", "pay", "part", "refund"}
 
 
 def _never_began(answer: Answer) -> bool:
@@ -128,13 +142,16 @@ class Caller:
         """Ask once; with a key, until it is decided or patience is over."""
         wish = Wish(what, self.user, **details)
         self.memory.note(wish)
-        deadline = time.monotonic() + _PATIENCE_SECONDS[what]
+        return self._insist(wish, method, path, body)
+
+    def _insist(self, wish: Wish, method: str, path: str, body: object) -> Wish:
+        deadline = time.monotonic() + _PATIENCE_SECONDS[wish.what]
         while True:
             answer = self._send(method, path, body, wish.key)
             wish.answers.append(answer)
             if answer.status == HTTPStatus.UNAUTHORIZED:
                 self._log_in()
-            if wish.verdict or not wish.key or time.monotonic() > deadline:
+            if wish.verdict or answer.awaits_customer or not wish.key or time.monotonic() > deadline:
                 break
             time.sleep(_PAUSE_SECONDS)
         if wish.verdict and wish.key and self.dice.random() < 0.1:  # whoever asks again hears the same
@@ -155,17 +172,55 @@ class Caller:
             response = self._session.request(
                 method, self._url + path, json=body, headers=headers, timeout=_TIMEOUT_SECONDS
             )
-            return Answer(response.status_code, response.json())
+            return Answer(response.status_code, response.json() if response.content else None)
         except requests.RequestException:
             return Answer(None)
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Asks customers whether a payment is theirs, and tells the shop what they said, as the sandbox would."""
+
+    store: Store
+    url: str
+    secret: str
+
+    def tell(self, order: str, outcome: str) -> Answer:
+        """What the shop answers; no status also if there is nothing to confirm, or the books cannot be read."""
+        query = "SELECT id FROM orders_payment WHERE order_id = %s AND status = 'requires_action'"
+        try:
+            found = self.store.rows(query, UUID(order))
+            if not found:
+                return Answer(None)
+            body = json.dumps({"payment_id": str(found[0][0]), "outcome": outcome})
+            response = requests.post(
+                f"{self.url}/api/v1/payments/webhooks/sandbox",
+                data=body,
+                headers=self._signed(body),
+                timeout=_TIMEOUT_SECONDS,
+            )
+            return Answer(response.status_code, response.json() if response.content else None)
+        except (psycopg.OperationalError, requests.RequestException):
+            return Answer(None)
+
+    def _signed(self, body: str) -> Mapping[str, str]:
+        key, now = f"msg_{secrets.token_hex(8)}", datetime.now(UTC)
+        signature = Webhook(self.secret).sign(key, now, body)
+        return {
+            "Content-Type": "application/json",
+            "webhook-id": key,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": signature,
+        }
 
 
 class Customer(Caller):
     """Buys, changes their mind, pays or does not."""
 
-    def __init__(self, products: Mapping[str, int], *given: Any) -> None:  # noqa: ANN401 - a caller's
+    def __init__(self, products: Mapping[str, int], bank: Bank, *given: Any) -> None:  # noqa: ANN401 - a caller's
         super().__init__(*given)
         self._products = products  # id → how often it is wanted
+        self._bank = bank
 
     def act(self) -> None:
         order = self._place(self._choose(), self._maybe_key())
@@ -205,10 +260,22 @@ class Customer(Caller):
     def _pay(self, order: str) -> None:
         (token,) = self.dice.choices(list(_TOKENS), list(_TOKENS.values()))
         wish = self._pay_by(order, token)
-        if wish.refused and self.dice.random() < 0.5:
+        if wish.answers[-1].awaits_customer:
+            self._confirm(order, wish)
+        if (wish.refused or wish.answers[-1].awaits_customer) and self.dice.random() < 0.5:
             wish = self._pay_by(order, "tok_visa")
         if wish.granted:
             self.memory.paid.append(order)
+
+    def _confirm(self, order: str, payment: Wish) -> None:
+        """Say yes, or no, or nothing; then ask again what became of the payment."""
+        (outcome,) = self.dice.choices(["approved", "declined", ""], [5, 1, 2])
+        if outcome:
+            wish = Wish("confirm", self.user, order=order, sent={"outcome": outcome})
+            self.memory.note(wish)
+            wish.answers.append(self._bank.tell(order, outcome))
+        if payment.key:
+            self._insist(payment, "POST", f"/orders/{order}/pay", {"method": "card", "token": CONFIRMED})
 
     def _pay_by(self, order: str, token: str) -> Wish:
         body = {"method": "card", "token": token}
@@ -233,9 +300,27 @@ class Clerk(Caller):
             self.ask("ship", "POST", f"/orders/{order}/ship", {}, order=order)
         if chance < 0.4:
             self.ask("deliver", "POST", f"/orders/{order}/deliver", {}, order=order)
+        for _ in range(self.dice.choice([0, 0, 1, 2])):
+            self._pay_back(order, "part", self._part(order))
         if chance < 0.1 or chance > 0.7:
-            key = secrets.token_hex(8)
-            self.ask("refund", "POST", f"/orders/{order}/refund", {"reason": "broken"}, order=order, key=key)
+            self._pay_back(order, "refund", {})
+
+    def _part(self, order: str) -> Mapping[str, Any]:
+        """Some money, or a unit of each of some lines, back on the shelves or not."""
+        if self.dice.random() < 0.4:
+            return {"amount": self.dice.choice(["0.50", "3.00", "12.34", "500.00"])}
+        found = self.ask("read", "GET", f"/orders/{order}", order=order)
+        bought = [item["product_id"] for item in found.verdict.body["items"]] if found.granted and found.verdict else []
+        if not bought:
+            return {"amount": "1.00"}
+        part: dict[str, Any] = {"items": _items(dict.fromkeys(self.dice.sample(bought, 1), 1))}
+        restock = self.dice.choice([None, True, False])
+        return part if restock is None else {**part, "restock": restock}
+
+    def _pay_back(self, order: str, what: str, part: Mapping[str, Any]) -> None:
+        key = secrets.token_hex(8) if self.dice.random() < 0.9 else ""
+        details = {"order": order, "key": key, "sent": part}
+        self.ask(what, "POST", f"/orders/{order}/refund", {"reason": "broken", **part}, **details)
 
 
 class Crowd:

@@ -1,5 +1,6 @@
 """A shop whose processes, servers and clocks can be attacked."""
 
+import base64
 import json
 import random
 import secrets
@@ -10,12 +11,15 @@ from pathlib import Path
 
 import psycopg
 
+from apps.events.tests.receiver import Message, Receiver, receiver
 from tests.chaos.servers import Postgres, Redis, running_postgres, running_redis
 from tests.chaos.store import Store
 from tests.outage import Door, door, remove_queues
 from tests.services import needs_rabbitmq, needs_redis, new_postgres_database
 from tests.shop import Client, Shop, open_shop
 
+# How often the receiver of webhooks refuses one.
+_DEAF = 0.03
 _SKEW = Path(__file__).parent / "skew"
 
 
@@ -28,6 +32,7 @@ class World:
     admin: Client
     dice: random.Random
     clocks: Path
+    hooks: "Hooks"
     # By name: what can be killed and started again, and what can only be shut off.
     servers: dict[str, Postgres | Redis] = field(default_factory=dict)
     doors: dict[str, Door] = field(default_factory=dict)
@@ -35,6 +40,22 @@ class World:
     def set_clocks(self, **ahead: int) -> None:
         """Processes of these kinds that start from now on have a clock that is so many seconds ahead."""
         self.clocks.write_text(json.dumps(ahead))
+
+
+class Hooks:
+    """Somebody who is told of orders by webhook, and does not always listen."""
+
+    def __init__(self, door: Receiver, dice: random.Random) -> None:
+        self.url, self.heard, self.refused = door.url, set[str](), 0
+        self._dice = dice
+        door.answer = self._answer
+
+    def _answer(self, message: Message) -> tuple[int, str]:
+        if self._dice.random() < _DEAF:
+            self.refused += 1
+            return 503, ""
+        self.heard.add(message.headers["webhook-id"])
+        return 204, ""
 
 
 @contextmanager
@@ -48,6 +69,9 @@ def open_world(folder: Path, *, database: str, broker: str, dice: random.Random)
             "PYTHONPATH": str(_SKEW),
             "CHAOS_CLOCKS": str(clocks),
             "RATE_LIMITS": "false",
+            "PAYMENT_WEBHOOK_SECRET": f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}",
+            "WEBHOOK_ALLOW_HTTP": "true",
+            "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
             "JWT_EXPIRES_IN": "3h",
         }
         if database == "sqlite":
@@ -55,8 +79,9 @@ def open_world(folder: Path, *, database: str, broker: str, dice: random.Random)
         else:
             url, environment["DATABASE_URL"] = _postgres(stack, servers, doors)
         environment.update(_broker(stack, servers, doors, broker))
+        hooks = Hooks(stack.enter_context(receiver()), random.Random(dice.getrandbits(64)))  # noqa: S311 - a thread's own
         shop = stack.enter_context(open_shop(folder, **environment))
-        yield World(shop, Store(url), shop.admin(), dice, clocks, servers, doors)
+        yield World(shop, Store(url), shop.admin(), dice, clocks, hooks, servers, doors)
 
 
 def _postgres(stack: ExitStack, servers: dict[str, Postgres | Redis], doors: dict[str, Door]) -> tuple[str, str]:

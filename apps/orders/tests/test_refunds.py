@@ -41,6 +41,7 @@ from apps.orders.payments.provider import Declined, NoAnswer, RefundReceipt
 from apps.orders.payments.sandbox import SandboxProvider
 from apps.orders.tests.factories import make_product, pay, place, ship
 from apps.products.interface import Product, StockLine
+from apps.products.models import Reservation
 from apps.users.interface import Profile, Role
 from config import services
 from tests.flow import LoggedIn, audit, deliver_events
@@ -345,6 +346,24 @@ def test_refunds_in_any_order_and_number_return_their_goods_once(
     settle(*([paid, first, last][position] for position in arrival))
     levels = [services.products().get_stock(product_id=product.id) for product in (lamp, vase)]
     assert [(level.on_hand, level.reserved) for level in levels] == [(7, 0), (10, 0)]
+
+
+@pytest.mark.parametrize(("others", "on_hand", "status"), [(0, 7, "paid"), (7, 0, "paid"), (8, 2, "cancelled")])
+def test_a_refund_that_overtakes_the_payment_takes_what_was_given_back_anew(
+    order: Order, lamp: Product, others: int, on_hand: int, status: str
+) -> None:
+    """Four were held for too long and given back, one of them is returned: three are to leave the shelves."""
+    Reservation.objects.update(expires_at=timezone.now())
+    services.products().release_expired_reservations()
+    if others:
+        pay(place(USER, (lamp, others)))
+    refund(order, (lamp, 1))
+    rows = OutboxEvent.objects.using(alias_of("orders")).filter(subject=order.id)
+    settle(rows.get(type="refund.completed").to_event().to_message())
+    settle(rows.get(type="order.paid").to_event().to_message())
+    assert stock(lamp) == [on_hand]
+    assert services.orders().get_order(order_id=order.id, actor=OWNER).status == status
+    audit()
 
 
 def test_a_return_is_booked_once_and_never_more_than_was_taken(order: Order, lamp: Product, vase: Product) -> None:

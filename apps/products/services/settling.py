@@ -1,6 +1,6 @@
 """What becomes of reserved stock: deducted when the order is paid, given back when it has ended or is refunded."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,18 +79,26 @@ def to_release(row: Reservation) -> Settlement:
 
 def to_take_back(row: Reservation, returns: Sequence[StockReturn]) -> Settlement:
     """Put back what these returns name, each once, of what was deducted. If the payment has not been heard of yet, all
-    is deducted first: it must not be afterwards.
+    is deducted first: it must not be afterwards. What was given back meanwhile and returns as a whole stays there.
     """
-    if row.state == ReservationState.RELEASED:
-        return Settlement(row, ReservationState.RELEASED, {})
-    deducted = to_commit(row)
     known = {each["id"] for each in row.returns}
     wanted = {
         each.return_id: {line.product_id: line.quantity for line in each.lines}
         for each in returns
         if str(each.return_id) not in known
     }
+    if row.state == ReservationState.RELEASED and not _is_kept(row, wanted):
+        return Settlement(row, ReservationState.RELEASED, {})
+    deducted = to_commit(row)
     return _taken_back(row, ReservationState.COMMITTED, wanted, deducted.shifts, deducted.movements)
+
+
+def _is_kept(row: Reservation, wanted: Mapping[UUID, Mapping[UUID, int]]) -> bool:
+    """Whether the customer has, or is to have, anything once these units have come back."""
+    out = Counter(units_out(row))
+    for lines in wanted.values():
+        out.subtract(lines)
+    return any(count > 0 for count in out.values())
 
 
 def _taken_back(
