@@ -9,7 +9,7 @@ from django.utils.safestring import mark_safe
 from apps.common.admin import ReadOnlyAdmin, ReadOnlyInline, amount_column
 from apps.common.errors import DomainError
 from apps.events.admin import FailedDeliveryAdmin, OutboxAdmin, WebhookDeliveryAdmin, WebhookEndpointAdmin
-from apps.orders.interface import Actor
+from apps.orders.interface import OrderAction
 from apps.orders.models import (
     Order,
     OrderItem,
@@ -22,7 +22,7 @@ from apps.orders.models import (
     ShopWebhookDelivery,
     ShopWebhookEndpoint,
 )
-from apps.orders.refunds_admin import RefundableAdmin
+from apps.orders.refunds_admin import RefundableAdmin, staff_of
 from config import services
 
 
@@ -87,26 +87,26 @@ class OrderAdmin(RefundableAdmin):
 
     @admin.action(description="Ship the selected orders", permissions=["view"])
     def ship(self, request: HttpRequest, orders: QuerySet[Order]) -> None:
-        self._carry_out(request, orders, "ship_order", "shipped")
+        self._carry_out(request, orders, services.orders().ship_order, "shipped")
 
     @admin.action(description="Mark the selected orders as delivered", permissions=["view"])
     def deliver(self, request: HttpRequest, orders: QuerySet[Order]) -> None:
-        self._carry_out(request, orders, "deliver_order", "delivered")
+        self._carry_out(request, orders, services.orders().deliver_order, "delivered")
 
     @admin.action(description="Cancel the selected orders; what was paid is refunded", permissions=["view"])
     def cancel(self, request: HttpRequest, orders: QuerySet[Order]) -> None:
-        self._carry_out(request, orders, "cancel_order", "cancelled")
+        self._carry_out(request, orders, services.orders().cancel_order, "cancelled")
 
     @admin.action(description="Refund all that is left of the selected orders", permissions=["view"])
     def refund(self, request: HttpRequest, orders: QuerySet[Order]) -> None:
-        self._carry_out(request, orders, "refund_order", "refunded")
+        self._carry_out(request, orders, services.orders().refund_order, "refunded")
 
-    def _carry_out(self, request: HttpRequest, orders: QuerySet[Order], method: str, done: str) -> None:
-        actor = Actor(user_id=request.user.id, is_staff=True)
+    def _carry_out(self, request: HttpRequest, orders: QuerySet[Order], act: OrderAction, done: str) -> None:
+        actor = staff_of(request)
         count = 0
         for order in orders:
             try:
-                getattr(services.orders(), method)(order_id=order.pk, actor=actor, reason="by staff")
+                act(order_id=order.pk, actor=actor, reason="by staff")
             except DomainError as error:
                 self.message_user(request, f"{order.number}: {error}", messages.ERROR)
             else:

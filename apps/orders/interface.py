@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Protocol
 from uuid import UUID
 
 from apps.common.errors import Busy, Conflict, Forbidden, InvalidInput, NotFound, PaymentRefused, Unavailable
@@ -249,6 +250,8 @@ class AmountTooLarge(InvalidInput):
 
 
 class UnknownPaymentMethod(InvalidInput):
+    """The provider of this shop does not offer it."""
+
     code = "unknown_payment_method"
 
 
@@ -259,6 +262,8 @@ class PaymentDeclined(PaymentRefused):
 
 
 class InsufficientFunds(PaymentRefused):
+    """The account behind the card or the like has less than the order costs. Nothing was charged."""
+
     code = "insufficient_funds"
 
 
@@ -304,6 +309,12 @@ class TooManyWatchers(Unavailable):
 
     code = "too_many_watchers"
     retry_after = 15
+
+
+class OrderAction(Protocol):
+    """What is done to an order for a reason: the form of `cancel_order`, `ship_order` and others below."""
+
+    def __call__(self, *, order_id: UUID, actor: Actor, reason: str) -> Order: ...
 
 
 class OrderService(ABC):

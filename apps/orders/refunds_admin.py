@@ -24,6 +24,11 @@ from config import services
 _RESTOCK = (("", "as usual: until the order is shipped"), ("yes", "yes"), ("no", "no"))
 
 
+def staff_of(request: HttpRequest) -> Actor:
+    """The person at the staff pages, which admit no one else."""
+    return Actor(user_id=request.user.pk, is_staff=True)
+
+
 class RefundForm(forms.Form):
     """Units of each line, or an amount, or neither for all that is left."""
 
@@ -99,11 +104,10 @@ class RefundableAdmin(ReadOnlyAdmin[Order]):
         if order is None:
             raise Http404
         items = list(order.items.all())
-        actor = Actor(user_id=request.user.pk, is_staff=True)
         form = RefundForm(request.POST or None, items=items, initial={"refund_id": new_id()})
         back = HttpResponseRedirect(reverse("admin:orders_order_change", args=[order_id]))
         try:
-            if form.is_valid() and form.carry_out(order_id, actor):
+            if form.is_valid() and form.carry_out(order_id, staff_of(request)):
                 messages.success(request, f"Order {order.number}: paid back.")
                 return back
         except PaymentUnknown as pending:

@@ -360,8 +360,8 @@ EVENTS_AMQP_EXCHANGE = env.text("EVENTS_AMQP_EXCHANGE", "cartwright.events")
 EVENTS_REDIS_URL = env.url("EVENTS_REDIS_URL", ("redis", "rediss", "unix"))
 EVENTS_REDIS_STREAM = env.text("EVENTS_REDIS_STREAM", "cartwright:events")
 EVENTS_REDIS_LENGTH = env.integer("EVENTS_REDIS_LENGTH", 100_000, low=1000, high=100_000_000)
-# Whose database has webhooks' endpoints and deliveries. No choice: orders also has their staff pages, and the subscriber
-# that writes to their owners. But `apps.events` knows no service, so it is told here.
+# Whose database has webhooks' endpoints and deliveries. This is no choice, as orders also has their staff pages and
+# writes to their owners; but `apps.events` knows no service, so it is told here.
 WEBHOOKS_SERVICE = "orders"
 WEBHOOK_ALLOW_HTTP = env.flag("WEBHOOK_ALLOW_HTTP", default=DEBUG)
 WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")

@@ -1,13 +1,23 @@
 """Serializer fields that say no to what databases or people cannot digest."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from functools import cache
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo, available_timezones
 
 from django.core.validators import ProhibitNullCharactersValidator
 from rest_framework import serializers
 
 from apps.common.money import MAX_DIGITS, MAX_PLACES, is_currency
 from apps.common.validators import no_control_characters, single_line
+
+_Field = TypeVar("_Field", bound=serializers.Field[Any, Any, Any, Any])
+_YEARS = range(1970, 2200)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+# A plus that was not escaped arrives as a space.
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?)(Z|[-+ ]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 
 
 class TextField(serializers.CharField):
@@ -49,3 +59,50 @@ class CurrencyField(serializers.CharField):
         if not is_currency(code):
             self.fail("unknown_currency", value=code[:3])
         return code
+
+
+class MomentField(serializers.Field[Any, Any, Any, Any]):
+    """A day, or a time with its offset."""
+
+    default_error_messages = {
+        "invalid": "This is neither a day such as 2026-11-23 nor a time such as 2026-11-23T10:00:00+01:00.",
+        "out_of_range": "The year must be from 1970 to 2199.",
+    }
+
+    def to_internal_value(self, data: Any) -> date | datetime:  # noqa: ANN401 - anything may come in
+        moment = self._read(str(data))
+        if moment.year not in _YEARS:
+            self.fail("out_of_range")
+        return moment
+
+    def _read(self, text: str) -> date | datetime:
+        try:
+            if _DATE.fullmatch(text):
+                return date.fromisoformat(text)
+            if found := _TIME.fullmatch(text):
+                time, offset = found.groups()
+                return datetime.fromisoformat(f"{time}{offset.replace(' ', '+')}".upper()).astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass
+        return self.fail("invalid")
+
+
+class ZoneField(serializers.Field[Any, Any, Any, Any]):
+    """The name of an IANA time zone."""
+
+    default_error_messages = {"unknown_zone": "There is no such time zone. Name one as Europe/Berlin or UTC."}
+
+    def to_internal_value(self, data: Any) -> ZoneInfo:  # noqa: ANN401 - as above
+        if data not in _zones():
+            self.fail("unknown_zone")
+        return ZoneInfo(data)
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+def from_to(make: Callable[..., _Field], **options: object) -> Mapping[str, _Field]:
+    """The fields `from` and `to`, for `get_fields`: as a keyword of Python, `from` cannot be an attribute."""
+    return {"from": make(**options), "to": make(**options)}

@@ -1,11 +1,9 @@
-"""Reports over REST, for order staff: in JSON, or in CSV for who accepts `text/csv`."""
+"""Reports over REST, for order staff: in JSON, or in CSV with `Accept: text/csv`."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
-from functools import cache
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from django.http import StreamingHttpResponse
 from django.utils import timezone as clock
@@ -13,15 +11,14 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail
-from rest_framework.negotiation import DefaultContentNegotiation
-from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework_dataclasses.serializers import DataclassSerializer
 
 from apps.common.api.download import csv_file
-from apps.common.api.fields import CurrencyField
+from apps.common.api.fields import CurrencyField, MomentField, ZoneField, from_to
+from apps.common.api.negotiation import CSV, JSONOrCSV, wants_csv
 from apps.common.api.permissions import IsOrderStaff
 from apps.common.api.serializers import QueryInput
 from apps.orders.reports.periods import Interval, Stretch, midnight
@@ -42,11 +39,6 @@ MAX_PRODUCTS = 1000
 _MAX_SPAN = timedelta(days=3660)
 _USUAL_DAYS = 30
 _USUAL_PRODUCTS = 100
-_YEARS = range(1970, 2200)
-_CSV = "text/csv"
-_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-# A plus that was not escaped arrives as a space.
-_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?)(Z|[-+ ]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 _ZONE = OpenApiParameter(
     "tz", str, default="UTC", description="An IANA time zone, such as `Europe/Berlin`: when days begin in it."
 )
@@ -60,48 +52,6 @@ _PARAMETERS = [
 ]
 
 
-class MomentField(serializers.Field[Any, Any, Any, Any]):
-    """A day, or a time with its offset."""
-
-    default_error_messages = {
-        "invalid": "This is neither a day such as 2026-11-23 nor a time such as 2026-11-23T10:00:00+01:00.",
-        "out_of_range": "The year must be from 1970 to 2199.",
-    }
-
-    def to_internal_value(self, data: Any) -> date | datetime:  # noqa: ANN401 - anything may come in
-        moment = self._read(str(data))
-        if moment.year not in _YEARS:
-            self.fail("out_of_range")
-        return moment
-
-    def _read(self, text: str) -> date | datetime:
-        try:
-            if _DATE.fullmatch(text):
-                return date.fromisoformat(text)
-            if found := _TIME.fullmatch(text):
-                time, offset = found.groups()
-                return datetime.fromisoformat(f"{time}{offset.replace(' ', '+')}".upper()).astimezone(UTC)
-        except (ValueError, OverflowError):
-            pass
-        return self.fail("invalid")
-
-
-class ZoneField(serializers.Field[Any, Any, Any, Any]):
-    """The name of an IANA time zone."""
-
-    default_error_messages = {"unknown_zone": "There is no such time zone. Name one as Europe/Berlin or UTC."}
-
-    def to_internal_value(self, data: Any) -> ZoneInfo:  # noqa: ANN401 - as above
-        if data not in _zones():
-            self.fail("unknown_zone")
-        return ZoneInfo(data)
-
-
-@cache
-def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())
-
-
 class ReportInput(QueryInput):
     """What every report is asked for; `asked` is all of it."""
 
@@ -109,8 +59,7 @@ class ReportInput(QueryInput):
     currency = CurrencyField(required=False)
 
     def get_fields(self) -> dict[str, Any]:
-        # `from` is a keyword of Python and cannot be written as an attribute.
-        return {**super().get_fields(), "from": MomentField(required=False), "to": MomentField(required=False)}
+        return {**super().get_fields(), **from_to(MomentField, required=False)}
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         zone: ZoneInfo = attrs.pop("tz")
@@ -157,8 +106,7 @@ class StatusRowSerializer(DataclassSerializer[StatusRow]):
 # What a report says of itself; a docstring here would describe those below.
 class _ReportSerializer(serializers.Serializer[Any]):
     def get_fields(self) -> dict[str, Any]:
-        ends = {name: serializers.DateTimeField() for name in ("from", "to")}
-        return {**ends, "tz": serializers.CharField(), **super().get_fields()}
+        return {**from_to(serializers.DateTimeField), "tz": serializers.CharField(), **super().get_fields()}
 
 
 class SalesReportSerializer(_ReportSerializer):
@@ -175,27 +123,9 @@ class StatusReportSerializer(_ReportSerializer):
     results = StatusRowSerializer(many=True)
 
 
-class _CsvRenderer(BaseRenderer):
-    """Only named: the file is streamed past it."""
-
-    media_type = _CSV
-    format = "csv"
-
-
-class JsonOrCsv(DefaultContentNegotiation):
-    """Who accepts CSV is sent a file, and why there is none in JSON."""
-
-    def select_renderer(
-        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
-    ) -> tuple[BaseRenderer, str]:
-        known = list(renderers)
-        renderer, media_type = super().select_renderer(request, [*known, _CsvRenderer()], format_suffix)
-        return (known[0], _CSV) if isinstance(renderer, _CsvRenderer) else (renderer, media_type)
-
-
 class ReportView(APIView):
     permission_classes = [IsOrderStaff]
-    content_negotiation_class = JsonOrCsv
+    content_negotiation_class = JSONOrCSV
 
 
 @extend_schema(tags=["reports"])
@@ -204,12 +134,12 @@ class SalesReportView(ReportView):
         summary="Sales by day, week or month",
         description="An order counts when it was paid, a refund when it was made. Figures are per currency.",
         parameters=[*_PARAMETERS, OpenApiParameter("interval", str, enum=[*Interval], default="day")],
-        responses={(200, "application/json"): SalesReportSerializer, (200, _CSV): OpenApiTypes.STR},
+        responses={(200, "application/json"): SalesReportSerializer, (200, CSV): OpenApiTypes.STR},
     )
     def get(self, request: Request) -> Response | StreamingHttpResponse:
         query = SalesInput.read(request)
         rows, totals = read_sales(query["asked"], Interval(query["interval"]))
-        if _wants_csv(request):
+        if wants_csv(request):
             return csv_file(to_csv(SalesRow, rows), "sales.csv")
         return _answer(query["asked"], {"interval": query["interval"], "totals": totals}, rows)
 
@@ -224,12 +154,12 @@ class ProductReportView(ReportView):
             OpenApiParameter("ordering", str, enum=[*Ordering], default="-amount"),
             OpenApiParameter("limit", int, description=f"From 1 to {MAX_PRODUCTS}; for each currency."),
         ],
-        responses={(200, "application/json"): ProductReportSerializer, (200, _CSV): OpenApiTypes.STR},
+        responses={(200, "application/json"): ProductReportSerializer, (200, CSV): OpenApiTypes.STR},
     )
     def get(self, request: Request) -> Response | StreamingHttpResponse:
         query = ProductsInput.read(request)
         asked, ordering, limit = query["asked"], Ordering(query["ordering"]), query.get("limit")
-        if _wants_csv(request):
+        if wants_csv(request):
             return csv_file(to_csv(ProductRow, read_products(asked, ordering, limit)), "products.csv")
         return _answer(asked, {}, list(read_products(asked, ordering, limit or _USUAL_PRODUCTS)))
 
@@ -240,16 +170,12 @@ class StatusReportView(ReportView):
         summary="Orders by status",
         description="The orders that were placed in that time, by where they stand now.",
         parameters=_PARAMETERS,
-        responses={(200, "application/json"): StatusReportSerializer, (200, _CSV): OpenApiTypes.STR},
+        responses={(200, "application/json"): StatusReportSerializer, (200, CSV): OpenApiTypes.STR},
     )
     def get(self, request: Request) -> Response | StreamingHttpResponse:
         asked = ReportInput.read(request)["asked"]
         rows = read_statuses(asked)
-        return csv_file(to_csv(StatusRow, rows), "status.csv") if _wants_csv(request) else _answer(asked, {}, rows)
-
-
-def _wants_csv(request: Request) -> bool:
-    return request.accepted_media_type == _CSV
+        return csv_file(to_csv(StatusRow, rows), "status.csv") if wants_csv(request) else _answer(asked, {}, rows)
 
 
 def _answer(asked: Asked, more: Mapping[str, object], rows: Sequence[object]) -> Response:

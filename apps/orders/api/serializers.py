@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 from rest_framework_dataclasses.serializers import DataclassSerializer
 
-from apps.common.api.fields import AmountField, CurrencyField, LineField, TextField
+from apps.common.api.fields import AmountField, CurrencyField, LineField, TextField, from_to
 from apps.common.api.serializers import InputSerializer, QueryInput
 from apps.orders.interface import Order, OrderStatus, Refund, ShippingAddress, TimelineEntry
 from apps.products.interface import StockLine
@@ -123,8 +123,4 @@ class OrderFilterSerializer(QueryInput):
     status = serializers.ChoiceField(choices=[status.value for status in OrderStatus], required=False)
 
     def get_fields(self) -> dict[str, Any]:
-        fields = super().get_fields()
-        # `from` is a keyword of Python and cannot be written as an attribute.
-        fields["from"] = serializers.DateTimeField(required=False)
-        fields["to"] = serializers.DateTimeField(required=False)
-        return fields
+        return {**super().get_fields(), **from_to(serializers.DateTimeField, required=False)}

@@ -1,7 +1,7 @@
 """An order's live status, as server-sent events (WHATWG HTML, section 9.2)."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from http import HTTPStatus
 from time import monotonic
 from uuid import UUID
@@ -11,15 +11,13 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
-from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.parsers import BaseParser
-from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from apps.common.api.permissions import IsOrderStaff, caller_id, has_role
+from apps.common.api.negotiation import AlwaysJSON
 from apps.common.api.renderers import JSONRenderer, to_json
-from apps.orders.interface import Actor, OrderWatch, TimelineEntry
+from apps.orders.api.actors import anyone
+from apps.orders.interface import OrderWatch, TimelineEntry
 from apps.users.interface import InvalidToken
 from config import services
 from config.authentication import BearerAuthentication
@@ -35,19 +33,6 @@ data: {"order_id":"01938d5e-7b1a-7c3e-9a51-0242ac120002","sequence":3,"status":"
 """
 
 
-class AlwaysJSON(BaseContentNegotiation):
-    """Refusals are JSON, though clients ask for `text/event-stream` only."""
-
-    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
-        return next(iter(parsers), None)
-
-    def select_renderer(
-        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
-    ) -> tuple[BaseRenderer, str]:
-        renderer = next(iter(renderers))
-        return renderer, str(renderer.media_type)
-
-
 class EventsView(APIView):
     # By token only: a stream ends with its session, and to look after a cookie's session costs a query each time.
     authentication_classes = [BearerAuthentication]
@@ -60,8 +45,8 @@ class EventsView(APIView):
         description=(
             "Server-sent events: the latest change, then each that follows, as `event: status` with the change's "
             "number as its `id`. The stream ends when the order can change no more, with the access token or the "
-            "session, and after five minutes; whoever comes again with `Last-Event-ID` misses nothing. If nothing will "
-            "follow, the answer is 204."
+            "session, and after five minutes; a client that comes again with `Last-Event-ID` misses nothing. If "
+            "nothing will follow, the answer is 204."
         ),
         parameters=[
             OpenApiParameter(
@@ -74,8 +59,7 @@ class EventsView(APIView):
         },
     )
     def get(self, request: Request, order_id: UUID) -> HttpResponseBase:
-        actor = Actor(user_id=caller_id(request), is_staff=has_role(request.user, IsOrderStaff.role))
-        watch = services.orders().watch_order(order_id=order_id, actor=actor, after=_last_seen(request))
+        watch = services.orders().watch_order(order_id=order_id, actor=anyone(request), after=_last_seen(request))
         if watch is None:
             return HttpResponse(status=HTTPStatus.NO_CONTENT, headers={"Cache-Control": "no-store"})
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

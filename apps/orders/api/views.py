@@ -15,8 +15,9 @@ from rest_framework.views import APIView
 
 from apps.common.api.idempotency import answer_once
 from apps.common.api.paging import NewestFirst
-from apps.common.api.permissions import IsOrderStaff, caller_id, has_role
+from apps.common.api.permissions import IsOrderStaff, caller_id
 from apps.common.api.schema import IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, LINK, LOCATION, refusal
+from apps.orders.api.actors import anyone, customer
 from apps.orders.api.serializers import (
     ChangedOrderSerializer,
     NewOrderSerializer,
@@ -33,9 +34,9 @@ from apps.orders.api.serializers import (
 )
 from apps.orders.interface import (
     TIMELINE_PAGE,
-    Actor,
     NewOrder,
     Order,
+    OrderAction,
     OrderChange,
     OrderNotFound,
     OrderStatus,
@@ -65,16 +66,6 @@ _NEW_ORDER = OpenApiExample(
 _CHANGED = {200: OrderSerializer, 409: refusal("out_of_stock", "invalid_transition", "order_busy")}
 
 
-def _customer(request: Request) -> Actor:
-    """The caller as a customer: only their own orders."""
-    return Actor(user_id=caller_id(request))
-
-
-def _anyone(request: Request) -> Actor:
-    """The caller as what they are: order staff see every order."""
-    return Actor(user_id=caller_id(request), is_staff=has_role(request.user, IsOrderStaff.role))
-
-
 def _answer(order: Order, code: int = status.HTTP_200_OK) -> Response:
     # The interface's dataclasses are written as they are: `OrderSerializer` only describes them.
     return Response(order, status=code)
@@ -96,7 +87,7 @@ class OrderListView(APIView):
         responses=OrderSerializer(many=True),
     )
     def get(self, request: Request) -> Response:
-        return _page(self, request, visible_to(_anyone(request)))
+        return _page(self, request, visible_to(anyone(request)))
 
     @extend_schema(
         summary="Place an order",
@@ -124,7 +115,7 @@ class UserOrdersView(APIView):
 
     @extend_schema(summary="List the orders of one user", parameters=_FILTERS, responses=OrderSerializer(many=True))
     def get(self, request: Request, user_id: UUID) -> Response:
-        if not _anyone(request).is_staff and user_id != caller_id(request):
+        if not anyone(request).is_staff and user_id != caller_id(request):
             raise OrderNotFound("There is no such user.")
         return _page(self, request, OrderRow.objects.filter(user_id=user_id))
 
@@ -133,7 +124,7 @@ class UserOrdersView(APIView):
 class OrderView(APIView):
     @extend_schema(summary="Read an order", responses=OrderSerializer)
     def get(self, request: Request, order_id: UUID) -> Response:
-        return _answer(services.orders().get_order(order_id=order_id, actor=_anyone(request)))
+        return _answer(services.orders().get_order(order_id=order_id, actor=anyone(request)))
 
     @extend_schema(summary="Replace a pending order's lines", request=ReplacedOrderSerializer, responses=_CHANGED)
     def put(self, request: Request, order_id: UUID) -> Response:
@@ -145,19 +136,19 @@ class OrderView(APIView):
 
     @extend_schema(summary="Cancel an order", request=None, responses={200: OrderSerializer, 409: _MOVED})
     def delete(self, request: Request, order_id: UUID) -> Response:
-        return _answer(services.orders().cancel_order(order_id=order_id, actor=_anyone(request)))
+        return _answer(services.orders().cancel_order(order_id=order_id, actor=anyone(request)))
 
     def _change(self, request: Request, order_id: UUID, data: dict[str, Any]) -> Response:
         data["lines"] = data.pop("items", None)
         change = OrderChange(**data)
-        return _answer(services.orders().change_order(order_id=order_id, actor=_customer(request), change=change))
+        return _answer(services.orders().change_order(order_id=order_id, actor=customer(request), change=change))
 
 
 @extend_schema(tags=["orders"])
 class StatusView(APIView):
     @extend_schema(summary="Where an order stands", responses=StatusSerializer)
     def get(self, request: Request, order_id: UUID) -> Response:
-        found = services.orders().get_status(order_id=order_id, actor=_anyone(request))
+        found = services.orders().get_status(order_id=order_id, actor=anyone(request))
         return Response({"id": order_id, "status": found.value})
 
 
@@ -174,7 +165,7 @@ class TimelineView(APIView):
     )
     def get(self, request: Request, order_id: UUID) -> Response:
         after = TimelineFilterSerializer.read(request)["after"]
-        entries = services.orders().get_timeline(order_id=order_id, actor=_anyone(request), after=after)
+        entries = services.orders().get_timeline(order_id=order_id, actor=anyone(request), after=after)
         response = Response(entries)
         if len(entries) == TIMELINE_PAGE:
             # RFC 8288. The next page may be empty: whether it is, is not worth another look.
@@ -208,7 +199,7 @@ class PayView(APIView):
     def _pay(self, request: Request, order_id: UUID, payment_id: UUID) -> Response:
         data = PaymentSerializer.read(request)
         return _answer(
-            services.orders().pay_order(order_id=order_id, payment_id=payment_id, actor=_customer(request), **data)
+            services.orders().pay_order(order_id=order_id, payment_id=payment_id, actor=customer(request), **data)
         )
 
 
@@ -216,18 +207,15 @@ class ActionView(APIView):
     """Something that is done to an order, with a reason."""
 
     permission_classes: list[type[BasePermission]] = [IsOrderStaff]
-    action: str
 
-    def act(self, request: Request, order_id: UUID) -> Response:
-        carry_out = getattr(services.orders(), self.action)
+    def act(self, request: Request, order_id: UUID, carry_out: OrderAction) -> Response:
         reason = ReasonSerializer.read(request)["reason"]
-        return _answer(carry_out(order_id=order_id, actor=_anyone(request), reason=reason))
+        return _answer(carry_out(order_id=order_id, actor=anyone(request), reason=reason))
 
 
 @extend_schema(tags=["orders"])
 class CancelView(ActionView):
     permission_classes = [IsAuthenticated]
-    action = "cancel_order"
 
     @extend_schema(
         summary="Cancel an order; a paid one is refunded",
@@ -235,31 +223,27 @@ class CancelView(ActionView):
         responses={200: OrderSerializer, 409: _MOVED},
     )
     def post(self, request: Request, order_id: UUID) -> Response:
-        return self.act(request, order_id)
+        return self.act(request, order_id, services.orders().cancel_order)
 
 
 @extend_schema(tags=["orders"])
 class ShipView(ActionView):
-    action = "ship_order"
-
     @extend_schema(
         summary="Mark a paid order as shipped", request=ReasonSerializer, responses={200: OrderSerializer, 409: _MOVED}
     )
     def post(self, request: Request, order_id: UUID) -> Response:
-        return self.act(request, order_id)
+        return self.act(request, order_id, services.orders().ship_order)
 
 
 @extend_schema(tags=["orders"])
 class DeliverView(ActionView):
-    action = "deliver_order"
-
     @extend_schema(
         summary="Mark a shipped order as delivered",
         request=ReasonSerializer,
         responses={200: OrderSerializer, 409: _MOVED},
     )
     def post(self, request: Request, order_id: UUID) -> Response:
-        return self.act(request, order_id)
+        return self.act(request, order_id, services.orders().deliver_order)
 
 
 @extend_schema(tags=["orders"])
@@ -296,7 +280,7 @@ class RefundView(APIView):
         data = RefundRequestSerializer.read(request)
         data["lines"] = data.pop("items", None)
         return _answer(
-            services.orders().refund_order(order_id=order_id, refund_id=refund_id, actor=_anyone(request), **data)
+            services.orders().refund_order(order_id=order_id, refund_id=refund_id, actor=anyone(request), **data)
         )
 
 
@@ -304,7 +288,7 @@ class RefundView(APIView):
 class RefundListView(APIView):
     @extend_schema(summary="The refunds of an order, oldest first", responses=RefundSerializer(many=True))
     def get(self, request: Request, order_id: UUID) -> Response:
-        return Response(services.orders().list_refunds(order_id=order_id, actor=_anyone(request)))
+        return Response(services.orders().list_refunds(order_id=order_id, actor=anyone(request)))
 
 
 @extend_schema(tags=["payments"])

@@ -7,10 +7,11 @@ Figures are per currency, and never added across them. `docs/reports.md` says wh
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from operator import add
 from typing import Any, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -89,20 +90,15 @@ class SalesTotal:
 
 
 @dataclass(frozen=True)
-class SalesRow:
-    """Sales of a period in one currency."""
-
+class _InPeriod:
     period: str
     starts_at: datetime
     ends_at: datetime
-    currency: str
-    orders: int
-    units: int
-    amount: Decimal
-    refunds: int
-    refunded_amount: Decimal
-    net: Decimal
-    average_order: Decimal
+
+
+@dataclass(frozen=True)
+class SalesRow(SalesTotal, _InPeriod):
+    """Sales of a period in one currency. The fields of the period come first."""
 
 
 @dataclass(frozen=True)
@@ -139,13 +135,7 @@ class _Sums:
     refunded_amount: Decimal = Decimal(0)
 
     def __add__(self, other: "_Sums") -> "_Sums":
-        return _Sums(
-            orders=self.orders + other.orders,
-            units=self.units + other.units,
-            amount=self.amount + other.amount,
-            refunds=self.refunds + other.refunds,
-            refunded_amount=self.refunded_amount + other.refunded_amount,
-        )
+        return _Sums(*map(add, astuple(self), astuple(other)))
 
 
 def read_sales(asked: Asked, interval: Interval) -> tuple[Sequence[SalesRow], Sequence[SalesTotal]]:

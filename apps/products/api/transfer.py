@@ -1,6 +1,6 @@
 """Products in CSV over REST: files in, results of their rows, and the catalogue as a file."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import IO, Any
 from uuid import UUID
 
@@ -12,16 +12,15 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, status
 from rest_framework.exceptions import ErrorDetail, NotFound
 from rest_framework.generics import GenericAPIView
-from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.pagination import Cursor
 from rest_framework.parsers import BaseParser, MultiPartParser
-from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.views import APIView
 
 from apps.common.api.download import csv_file
+from apps.common.api.negotiation import CSV, AlwaysJSON
 from apps.common.api.paging import NewestFirst
 from apps.common.api.permissions import IsCatalogStaff, caller_id
 from apps.common.api.schema import refusal
@@ -36,9 +35,9 @@ from config import services
 _LOCATION = OpenApiParameter(
     "Location", str, OpenApiParameter.HEADER, response=[202], description="The address of the import."
 )
-_CSV = {(200, "text/csv"): OpenApiTypes.STR}
+_CSV = {(200, CSV): OpenApiTypes.STR}
 _FILE = {
-    "text/csv": OpenApiTypes.STR,
+    CSV: OpenApiTypes.STR,
     "multipart/form-data": {
         "type": "object",
         "properties": {"file": {"type": "string", "format": "binary"}},
@@ -50,22 +49,12 @@ _FILE = {
 class CsvParser(BaseParser):
     """A body that is the file itself."""
 
-    media_type = "text/csv"
+    media_type = CSV
 
     def parse(
         self, stream: IO[bytes], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Mapping[str, bytes]:
         return {"file": stream.read(settings.MAX_UPLOAD_BYTES + 1)}
-
-
-class JsonOrFile(DefaultContentNegotiation):
-    """Whatever is accepted: a file is a file, and why there is none is said in JSON."""
-
-    def select_renderer(
-        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
-    ) -> tuple[BaseRenderer, str]:
-        first = next(iter(renderers))
-        return first, first.media_type
 
 
 # A misspelt `dry_run` would not be dry: here, what is not known is refused.
@@ -211,7 +200,7 @@ class ImportErrorsView(APIView):
     """The rows that failed, to be mended."""
 
     permission_classes = (IsCatalogStaff,)
-    content_negotiation_class = JsonOrFile
+    content_negotiation_class = AlwaysJSON
 
     @extend_schema(
         tags=["import and export"],
@@ -229,7 +218,7 @@ class ExportView(APIView):
     """The catalogue as a file."""
 
     permission_classes = (IsCatalogStaff,)
-    content_negotiation_class = JsonOrFile
+    content_negotiation_class = AlwaysJSON
 
     @extend_schema(
         tags=["import and export"],
