@@ -103,6 +103,7 @@ def _production(folder: Path) -> dict[str, str]:
         "DEBUG": "false",
         "DJANGO_SETTINGS_MODULE": "config.settings.monolith",
         "EMAIL_URL": "dummymail://",
+        "JWT_EXPIRES_IN": "3h",  # nobody logs in again
         "JWT_PRIVATE_KEY": pem.decode(),
         "LOG_LEVEL": "warning",
         "PYTHONWARNINGS": "ignore:No directory at",  # static files, which nobody asks for here

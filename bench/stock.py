@@ -7,7 +7,8 @@ from decimal import Decimal
 from uuid import UUID
 
 from apps.products.interface import NewProduct
-from apps.users.interface import Client, Profile
+from apps.users.interface import Client, Profile, Role
+from apps.users.models import User
 from bench.pgbench import PRICE
 from config import services
 from tests.shop import PASSWORD
@@ -23,10 +24,11 @@ class Customer:
     token: str
 
 
-def customer() -> Customer:
-    """A new account. Its token lives for a quarter of an hour."""
-    account = {"username": "bench", "email": "bench@example.com"}
+def customer(name: str = "bench", role: Role = Role.USER) -> Customer:
+    """A new account."""
+    account = {"username": name, "email": f"{name}@example.com"}
     user = services.users().register(**account, password=PASSWORD, profile=Profile())
+    User.objects.filter(pk=user.id).update(role=role)
     client = Client(address="127.0.0.1", agent="bench")
     return Customer(user.id, services.users().log_in(login=account["email"], password=PASSWORD, client=client).access)
 
