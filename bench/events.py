@@ -49,16 +49,16 @@ _LINE = "  {:<34}{:>8,.0f}/s"
 def main(clients: str, rounds: str, seconds: str) -> None:
     signal.signal(signal.SIGALRM, lambda *_: sys.exit(f"FAILED: not done in {MOST_SECONDS} s."))
     signal.alarm(MOST_SECONDS)
-    crowd_size, length = int(clients), float(seconds)
     shop = Shop(Path(os.environ["DATA_DIR"]), os.environ)
     shop.manage("migrate_all")
     with ExitStack() as stack:
         stack.callback(_forget)
         shop.start()
-        stack.callback(shop.kill)
-        events = Events(shop, crowd_size)
+        stack.callback(shop.stop)
+        events = Events(shop, int(clients))
         print(f"\nEvents on {connection_of('orders').display_name} and Redis, {clients} clients", flush=True)
-        print(f"  Web, relay and worker on one machine, {rounds} rounds of {max(length, LEAST_SECONDS):g} s", flush=True)
+        length = max(float(seconds), LEAST_SECONDS)
+        print(f"  Web, relay and worker on one machine, {rounds} rounds of {length:g} s", flush=True)
         events.warm_up()
         for _ in range(int(rounds)):
             events.measure(length)
@@ -104,15 +104,13 @@ class Events:
         self._peaks.append(self._peak(seconds))
         wanted = self._peaks[-1].orders.rate / 2
         began = timezone.now()
-        length = max(seconds, LEAST_SECONDS)
-        self._steady.append(crowd(self._shop.url, self._place_and_pay(), wanted)(self._clients, length))
+        self._steady.append(crowd(self._shop.url, self._place_and_pay(), wanted)(self._clients, seconds))
         self._wanted.append(wanted)
         self._drain()
         self._lags.append(_lags(began))
 
     def report(self) -> None:
         print(_LINE.format("POST /orders", median(run.rate for run in self._placed)))
-        peak = self._peaks[len(self._peaks) // 2]
         print(_LINE.format("POST /orders and its /pay", median(each.orders.rate for each in self._peaks)))
         for each in self._peaks:
             print(
@@ -178,7 +176,7 @@ def _lags(began: datetime) -> list[float]:
     """From each payment since then to the ledger's line of it, in seconds."""
     paid = dict(Payment.objects.filter(paid_at__gte=began).values_list("order_id", "paid_at"))
     booked = StockMovement.objects.filter(kind=MovementKind.SALE, order_id__in=list(paid))
-    last = {order_id: at for order_id, at in booked.order_by("created_at").values_list("order_id", "created_at")}
+    last = dict(booked.order_by("created_at").values_list("order_id", "created_at"))
     if missing := paid.keys() - last.keys():
         sys.exit(f"FAILED: {len(missing)} paid orders were never deducted.")
     return [(last[order_id] - at).total_seconds() for order_id, at in paid.items() if at]

@@ -51,7 +51,7 @@ _REMOVE = f"""
     DELETE FROM orders_orderitem WHERE order_id IN (SELECT id FROM gone);
     DELETE FROM products_reservation WHERE order_id IN (SELECT id FROM gone);
     DELETE FROM orders_order WHERE id IN (SELECT id FROM gone);
-"""  # noqa: S608 - a statement of ours
+"""
 STATEMENTS = len([_READ, _RESERVE, _ORDER, _ITEMS, _EVENT, _HOLD, _HOLD])
 
 

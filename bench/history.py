@@ -63,7 +63,7 @@ _ROWS = f"""
         'history_' || n, '', '', placed_at, placed_at, placed_at + interval '2 minutes'
     FROM draft WHERE is_paid;
     DROP TABLE draft;
-"""  # noqa: S608 - statements of ours
+"""
 _SUMS = """
     INSERT INTO orders_salesbucket (starts_at, currency, orders, units, amount, refunds, refunded_amount)
     SELECT date_bin('15 minutes', paid_at, 'epoch'), currency, count(*), 2 * count(*), sum(amount), 0, 0
@@ -75,7 +75,8 @@ _SUMS = """
     SELECT 'day', (paid_at AT TIME ZONE 'UTC')::date, product_id, currency, count(*), sum(quantity), sum(item.total)
     FROM orders_payment JOIN orders_orderitem AS item USING (order_id) GROUP BY 1, 2, 3, 4;
     INSERT INTO orders_productsales (span, starts_on, product_id, currency, orders, units, amount)
-    SELECT wide, date_trunc(wide, starts_on::timestamp)::date, product_id, currency, sum(orders), sum(units), sum(amount)
+    SELECT wide, date_trunc(wide, starts_on::timestamp)::date, product_id, currency,
+        sum(orders), sum(units), sum(amount)
     FROM orders_productsales, (VALUES ('month'), ('quarter')) AS spans (wide) GROUP BY 1, 2, 3, 4;
 """
 
@@ -98,7 +99,11 @@ def main(orders: str) -> None:
 
 
 def _write(orders: int, buyer_id: UUID) -> None:
-    known = {"orders": orders, "customers": max(orders // ORDERS_OF_A_CUSTOMER, 1), "buyer": str(buyer_id)}
+    known: dict[str, int | str] = {
+        "orders": orders,
+        "customers": max(orders // ORDERS_OF_A_CUSTOMER, 1),
+        "buyer": str(buyer_id),
+    }
     with connection.cursor() as cursor:
         # Should the server fail, the database is made anew.
         cursor.execute("SET synchronous_commit = off")

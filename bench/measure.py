@@ -140,7 +140,7 @@ class Bench:
             self._get("GET /products", "/api/v1/products", [health]),
             self._get("GET /orders", "/api/v1/orders", [health]),
         ]
-        found = []
+        found: list[Case] = []
         for where, pick in self._picks().items():
             base = self._floor(where, pick)
             # On PostgreSQL what a hot product is compared with first is the rate of others.
@@ -184,7 +184,7 @@ class Bench:
         if self.program:
             folder = Path(os.environ["DATA_DIR"])
             database = os.environ["DATABASE_URL"]
-            drive = pgbench.floor(self.program, database, folder, where, self._buyer.id, PRODUCTS)
+            drive = pgbench.floor(self.program, database, pgbench.script(folder, where), self._buyer.id, PRODUCTS)
             return Case(name, drive, statements=pgbench.STATEMENTS)
         client = partial(floor.client, self._file(), self._buyer.id, pick)
         return Case(name, threads(client), statements=floor.STATEMENTS)

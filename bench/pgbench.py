@@ -107,16 +107,21 @@ def number_products(database: str, products: int) -> Sequence[UUID]:
             "::uuid AS new FROM products_product"
         )
         for table, column in _NUMBERED.items():
-            connection.execute(f"UPDATE {table} SET {column} = new FROM numbered WHERE {column} = old")  # noqa: S608 - names of ours
+            connection.execute(f"UPDATE {table} SET {column} = new FROM numbered WHERE {column} = old")
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE")
     return [UUID(int=number) for number in range(1, products + 1)]
 
 
-def floor(program: str, database: str, folder: Path, where: str, user_id: UUID, products: int) -> Driver:
-    """Orders of two products of those that are numbered."""
-    script = folder / f"{where}.sql"
-    script.write_text(_PICKS[where] + _ORDER)
+def script(folder: Path, where: str) -> Path:
+    """The transaction as pgbench reads it."""
+    file = folder / f"{where}.sql"
+    file.write_text(_PICKS[where] + _ORDER)
+    return file
+
+
+def floor(program: str, database: str, script: Path, user_id: UUID, products: int) -> Driver:
+    """Orders of two of the products that are numbered."""
     command = [program, "--no-vacuum", "--protocol=prepared", f"--file={script}"]
     command += [f"--define=products={products}", f"--define=user={user_id}"]
     return partial(_run, command, database)

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from typing import Any
 
 from bench.load import Driver, Run
 
 # An order; it is told what is known only once processes run.
-Act = Callable[[object], object]
+Act = Callable[[Any], object]
 
 # Everybody has connected by then.
 _SOON = 0.5
@@ -70,7 +71,8 @@ def _work(pipe: Connection, act: Act) -> None:
         told, count, begin, seconds = pipe.recv()
         # Its threads, and their connections, stay.
         pool = pool or ThreadPoolExecutor(count)
-        found = list(pool.map(lambda _: _repeat(act, told, begin, seconds), range(count)))
+        futures = [pool.submit(_repeat, act, told, begin, seconds) for _ in range(count)]
+        found = [future.result() for future in futures]
         pipe.send((time.monotonic(), found))
 
 

@@ -9,4 +9,4 @@ if __name__ == "__main__":
     from apps.common.management.commands.serve import processes
 
     (web,) = (process for process in processes() if process.name == "web")
-    os.execv(web.command[0], web.command)  # noqa: S606 - a command of ours
+    os.execv(web.command[0], list(web.command))  # noqa: S606 - a command of ours
