@@ -32,7 +32,7 @@ format: install ## Format the code, and fix what can be fixed by itself
 audit: install ## Prove on the data of this shop that stock, orders, payments and events agree
 	@$(MANAGE) audit
 
-bench: install ## Measure orders and the catalogue as ratios, in ten minutes (ARGS="--on sqlite"; docs/benchmarks.md)
+bench: install ## Measure orders, events, scale and the catalogue as ratios (ARGS="--on orders"; docs/benchmarks.md)
 	@$(PYTHON) -m bench $(ARGS)
 
 clean: ## Remove caches; the shop's data in var/ stays
