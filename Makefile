@@ -35,7 +35,7 @@ audit: install ## Prove on the data of this shop that stock, orders, payments an
 chaos: install ## Kill what the shop stands on while customers buy, and compare the books (ARGS="--kills 20"; docs/chaos.md)
 	@$(PYTHON) -m tests.chaos $(ARGS)
 
-bench: install ## Measure orders and the catalogue as ratios, in ten minutes (ARGS="--on sqlite"; docs/benchmarks.md)
+bench: install ## Measure orders, events, scale and the catalogue as ratios (ARGS="--on orders"; docs/benchmarks.md)
 	@$(PYTHON) -m bench $(ARGS)
 
 clean: ## Remove caches; the shop's data in var/ stays

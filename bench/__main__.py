@@ -17,18 +17,25 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from redis import Redis, RedisError
 
+from bench import pgbench
 from tests import services
 
-_PARTS = ("postgresql", "sqlite", "catalogue")
+# Part → the module that measures it.
+_PARTS = {"orders": "measure", "events": "events", "scale": "scale", "sqlite": "measure", "catalogue": "catalogue"}
+_OF_ORDERS = 200_000
+_MOST_ORDERS = 1_000_000
 _MEASURE = "import sys, django; django.setup(); from bench.{} import main; main(*sys.argv[1:])"
 
 
 def main() -> int:
-    parser = ArgumentParser(prog="make bench", description="What an order costs, and the catalogue, as ratios.")
+    parser = ArgumentParser(prog="make bench", description="What orders and the catalogue cost, as ratios.")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds of which the median counts")
-    parser.add_argument("--seconds", type=float, default=1, help="how long each case is driven in each round")
-    parser.add_argument("--clients", type=int, default=16, help="threads that call at once")
+    parser.add_argument("--seconds", type=float, default=2, help="how long each case is driven in each round")
+    parser.add_argument("--clients", type=int, default=32, help="who call at once")
     parser.add_argument("--products", type=int, default=10_000, help="of the smaller catalogue; the larger has tenfold")
+    parser.add_argument(
+        "--orders", type=int, default=_OF_ORDERS, help=f"of the larger shop in the part scale, at most {_MOST_ORDERS:,}"
+    )
     parser.add_argument("--on", choices=_PARTS, action="append", help="only this part")
     options = parser.parse_args()
     for part in options.on or _PARTS:
@@ -41,13 +48,16 @@ def main() -> int:
 
 def _missing(part: str) -> str | None:
     """What the part needs and does not find."""
-    if part != "sqlite" and services.postgres_error():
+    if part == "sqlite":
+        return None
+    if services.postgres_error():
         return "no PostgreSQL answers (TEST_POSTGRES_URL names one)"
-    if part == "catalogue":
-        try:
-            Redis.from_url(services.REDIS_URL, socket_connect_timeout=2, socket_timeout=2).ping()
-        except RedisError:
-            return "no Redis answers (TEST_REDIS_URL names one)"
+    try:
+        Redis.from_url(services.REDIS_URL, socket_connect_timeout=2, socket_timeout=2).ping()
+    except RedisError:
+        return "no Redis answers (TEST_REDIS_URL names one)"
+    if part == "orders" and not pgbench.find():
+        return "there is no pgbench (Debian has it in postgresql-15, or the version that you run)"
     return None
 
 
@@ -56,17 +66,24 @@ def _measure(part: str, options: Namespace) -> int:
         environment = _production(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cartwright-bench-"))))
         arguments = [str(options.clients), str(options.rounds), str(options.seconds)]
         if part != "sqlite":
-            environment["DATABASE_URL"] = stack.enter_context(services.new_postgres_database("cartwright_bench"))
-        if part == "catalogue":
             environment |= {
                 "BENCH_SHOP": f"bench-{secrets.token_hex(6)}",
+                "DATABASE_URL": stack.enter_context(services.new_postgres_database("cartwright_bench")),
                 "DJANGO_SETTINGS_MODULE": "bench.settings",
                 "REDIS_URL": services.REDIS_URL,
             }
-            smaller = stack.enter_context(services.new_postgres_database("cartwright_bench"))
-            arguments = [str(options.products), smaller, *arguments]
-        module = "catalogue" if part == "catalogue" else "measure"
-        command = [sys.executable, "-c", _MEASURE.format(module), *arguments]
+        match part:
+            case "orders":
+                arguments.append(pgbench.find() or "")
+            case "events":
+                environment |= {"BROKER_URL": services.REDIS_URL, "QUEUE_PREFIX": f"{environment['BENCH_SHOP']}-"}
+            case "scale" | "catalogue":
+                smaller = stack.enter_context(services.new_postgres_database("cartwright_bench"))
+                size = min(options.orders, _MOST_ORDERS) if part == "scale" else options.products
+                arguments = [str(size), smaller, *arguments]
+        if part == "catalogue":
+            environment["DJANGO_SETTINGS_MODULE"] = "bench.catalogue_settings"
+        command = [sys.executable, "-c", _MEASURE.format(_PARTS[part]), *arguments]
         with subprocess.Popen(command, env=environment) as process:
             try:
                 return process.wait()
@@ -86,6 +103,7 @@ def _production(folder: Path) -> dict[str, str]:
         "DEBUG": "false",
         "DJANGO_SETTINGS_MODULE": "config.settings.monolith",
         "EMAIL_URL": "dummymail://",
+        "JWT_EXPIRES_IN": "3h",  # nobody logs in again
         "JWT_PRIVATE_KEY": pem.decode(),
         "LOG_LEVEL": "warning",
         "PYTHONWARNINGS": "ignore:No directory at",  # static files, which nobody asks for here

@@ -26,7 +26,7 @@ from rest_framework.test import APIClient
 
 from apps.common.api.paging import MAX_PAGE_SIZE
 from bench import wire
-from bench.load import Case, Client, Limits, Ratio, compare
+from bench.load import Case, Driver, Limits, Ratio, compare, threads
 from bench.views import PAGE_SIZE
 from tests.flow import statements
 from tests.shop import Shop
@@ -73,12 +73,12 @@ class Stocked:
     prefix: str
     product_ids: list[str]
 
-    def get(self, path: str) -> Client:
+    def get(self, path: str) -> Driver:
         return self.get_each(lambda: path)
 
-    def get_each(self, path: Callable[[], str]) -> Client:
+    def get_each(self, path: Callable[[], str], beforehand: Callable[[], object] = lambda: None) -> Driver:
         """A path for each call."""
-        return partial(wire.requests, self.shop.url, path)
+        return threads(partial(wire.requests, self.shop.url, path), beforehand)
 
     def forget(self) -> None:
         """Empty what the shop remembers in Redis."""
@@ -222,5 +222,5 @@ def _paths(small: Stocked) -> Mapping[str, str]:
 def _growths(name: str, path: str, small: Stocked, large: Stocked) -> list[_Growth]:
     first, known = _sql(path)
     again = [Case(f"{each.products:,}", each.get(path)) for each in (small, large)]
-    anew = [Case(f"{each.products:,}", each.get(path), beforehand=each.forget) for each in (small, large)]
+    anew = [Case(f"{each.products:,}", each.get_each(lambda: path, each.forget)) for each in (small, large)]
     return [_Growth(name, again[0], again[1], known), _Growth(f"{name}, first time", anew[0], anew[1], first)]

@@ -1,6 +1,6 @@
-"""The floor: an order as plain SQL, in one transaction of the bare driver. A service cannot be expected to beat it.
+"""The floor on SQLite: an order as plain SQL, in one transaction of the bare driver.
 
-It writes what the service writes, in the service's own tables, so that the check in the end covers both.
+It writes what the service writes, in the service's own tables: the same rows, constraints and indexes.
 """
 
 import json
@@ -8,10 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID
-
-import psycopg
 
 from apps.common.ids import new_id
 from bench.load import Call
@@ -20,56 +17,67 @@ Pick = Callable[[], Sequence[UUID]]
 
 # Every product of the benchmark costs this.
 PRICE = 10
+# What tells the floor's orders from the shop's.
+NOTE = "floor"
 
-_READ = "SELECT _id, name, sku, currency FROM products_product WHERE _id IN (%s, %s) AND active"
+_READ = "SELECT _id, name, sku, currency FROM products_product WHERE _id IN (?, ?) AND active AND deleted_at IS NULL"
 _RESERVE = """
-    INSERT INTO products_reservation (order_id, lines, state, change, expires_at, created_at)
-    VALUES (%s, %s, 'active', 0, %s, %s)
+    INSERT INTO products_reservation (order_id, lines, returns, state, change, expires_at, created_at)
+    VALUES (?, ?, '[]', 'active', 0, ?, ?)
 """
 _ORDER = """
     INSERT INTO orders_order (id, number, user_id, status, currency, subtotal, shipping_cost, total, note, sequence,
         changes, expires_at, created_at, updated_at)
-    VALUES (%s, %s, %s, 'pending', %s, %s, 0, %s, '', 1, 0, %s, %s, %s)
+    VALUES (?, ?, ?, 'pending', ?, ?, 0, ?, ?, 1, 0, ?, ?, ?)
 """
 _ITEMS = """
     INSERT INTO orders_orderitem (id, order_id, product_id, product_name, sku, quantity, price, total)
-    VALUES (%s, %s, %s, %s, %s, 1, %s, %s), (%s, %s, %s, %s, %s, 1, %s, %s)
+    VALUES (?, ?, ?, ?, ?, 1, ?, ?), (?, ?, ?, ?, ?, 1, ?, ?)
 """
 # Already published, and of a type that nobody subscribes to: the relay must not work for the floor.
 _EVENT = """
     INSERT INTO events_outboxevent (id, type, source, subject, sequence, data, version, traceparent, occurred_at,
-        available_at, attempts, last_error, published_at)
-    VALUES (%s, 'product.updated', 'orders', %s, 1, %s, 1, '', %s, %s, 0, '', %s)
+        available_at, attempts, last_error, published_at, delivered_at)
+    VALUES (?, 'product.updated', 'orders', ?, 1, ?, 1, '', ?, ?, 0, '', ?, ?)
 """
-_HOLD = "UPDATE products_stocklevel SET reserved = reserved + 1 WHERE product_id = %s AND reserved < on_hand"
+_HOLD = "UPDATE products_stocklevel SET reserved = reserved + 1 WHERE product_id = ? AND reserved < on_hand"
+_REMOVE = f"""
+    CREATE TEMP TABLE gone AS SELECT id FROM orders_order WHERE note = '{NOTE}';
+    UPDATE products_stocklevel SET reserved = reserved - (
+        SELECT coalesce(sum(quantity), 0) FROM orders_orderitem AS item
+        WHERE item.product_id = products_stocklevel.product_id AND order_id IN (SELECT id FROM gone)
+    );
+    DELETE FROM events_outboxevent WHERE id IN (SELECT id FROM gone);
+    DELETE FROM orders_orderitem WHERE order_id IN (SELECT id FROM gone);
+    DELETE FROM products_reservation WHERE order_id IN (SELECT id FROM gone);
+    DELETE FROM orders_order WHERE id IN (SELECT id FROM gone);
+"""
 STATEMENTS = len([_READ, _RESERVE, _ORDER, _ITEMS, _EVENT, _HOLD, _HOLD])
 
 
 @contextmanager
-def client(database: str, user_id: UUID, pick: Pick) -> Iterator[Call]:
-    """Orders on a connection to `database`: a URL of PostgreSQL, or SQLite's file, with the shop's settings."""
-    connection: psycopg.Connection[Any] | sqlite3.Connection
-    if database.startswith("postgres"):
-        connection, begin, mark = psycopg.connect(database, autocommit=True), "BEGIN", "%s"
-    else:
-        connection = sqlite3.connect(database, timeout=30, isolation_level=None)
-        connection.executescript("PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON")
-        begin, mark = "BEGIN IMMEDIATE", "?"
-
-    def execute(statement: str, values: Sequence[object] = ()) -> Any:  # noqa: ANN401 - a cursor of either driver
-        return connection.execute(statement.replace("%s", mark), values)
+def client(file: str, user_id: UUID, pick: Pick) -> Iterator[Call]:
+    """Orders on a connection to SQLite's file, with the shop's settings."""
 
     def place() -> None:
-        execute(begin)
-        _place(execute, user_id, pick())
-        execute("COMMIT")
+        connection.execute("BEGIN IMMEDIATE")
+        _place(connection, user_id, pick())
+        connection.execute("COMMIT")
 
-    with closing(connection):
+    with closing(sqlite3.connect(file, timeout=30, isolation_level=None)) as connection:
+        connection.executescript("PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON")
         yield place
 
 
-def _place(execute: Callable[[str, Sequence[object]], Any], user_id: UUID, products: Sequence[UUID]) -> None:
-    """Both drivers take every value as text: ids in hexadecimal, times in ISO 8601."""
+def remove(file: str) -> None:
+    """Take the floor's orders away, and give their stock back: the audit is then of the shop's own."""
+    with closing(sqlite3.connect(file, timeout=30)) as connection:
+        connection.executescript(_REMOVE)
+
+
+def _place(connection: sqlite3.Connection, user_id: UUID, products: Sequence[UUID]) -> None:
+    """Every value as Django writes it to SQLite: ids in hexadecimal, times in ISO 8601."""
+    execute = connection.execute
     order_id, now = new_id().hex, datetime.now(UTC)
     at, until = str(now), str(now + timedelta(minutes=30))
     rows = [
@@ -91,9 +99,9 @@ def _place(execute: Callable[[str, Sequence[object]], Any], user_id: UUID, produ
     total = PRICE * len(rows)
     data = json.dumps({"order_id": order_id, "items": [[str(key), 1, str(PRICE)] for key, *_ in rows]})
     execute(_RESERVE, [order_id, json.dumps(lines), until, at])
-    execute(_ORDER, [order_id, order_id[-20:], user_id.hex, rows[0][3], total, total, until, at, at])
+    execute(_ORDER, [order_id, order_id[-20:], user_id.hex, rows[0][3], total, total, NOTE, until, at, at])
     execute(_ITEMS, [value for row in items for value in row])
-    execute(_EVENT, [new_id().hex, order_id, data, at, at, at])
+    execute(_EVENT, [order_id, order_id, data, at, at, at, at])
     # Last, for the shortest locks, and in one order everywhere, against deadlocks.
     for key in sorted(product.hex for product in products):
         if execute(_HOLD, [key]).rowcount != 1:

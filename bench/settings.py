@@ -1,9 +1,7 @@
-"""The shop as by default, with the bare views that it is compared with beside it."""
+"""The shop as by default, with a prefix of its own for what it remembers in Redis."""
 
 import os
 
 from config.settings.monolith import *  # noqa: F403 - as any profile
 
-ROOT_URLCONF = "bench.urls"
-# Shops of one Redis, each with what it remembers.
 CACHES["default"]["KEY_PREFIX"] = os.environ["BENCH_SHOP"]  # noqa: F405 - of the base
