@@ -22,7 +22,7 @@ _RECORD = f"""
         INSERT INTO orders_order (id, number, user_id, status, currency, subtotal, shipping_cost, total, shipping, note,
             sequence, changes, expires_at, created_at, updated_at)
         SELECT id, number, user_id, 'pending', currency, subtotal, shipping_cost, total, shipping, note,
-            1, 0, statement_timestamp() + %s, created_at, created_at
+            1, 0, statement_timestamp() + %s::interval, created_at, created_at
         FROM json_to_recordset(%s::json) AS t (id uuid, number text, user_id uuid, currency text, subtotal numeric,
             shipping_cost numeric, total numeric, shipping jsonb, note text, created_at timestamptz)
     ), listed AS (
@@ -91,7 +91,7 @@ def _record_together(placements: Sequence[Placement]) -> Sequence[None]:
     rows = [orders, items, [placement.event for placement in placements]]
     with connection_of("orders").cursor() as cursor:
         texts = [orjson.dumps(row, default=str).decode() for row in rows]
-        cursor.execute(_RECORD, [settings.RESERVATION_TTL, *texts])
+        cursor.execute(_RECORD, [f"{settings.RESERVATION_TTL.total_seconds()} seconds", *texts])
     return [None] * len(placements)
 
 
