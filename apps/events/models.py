@@ -199,7 +199,7 @@ class WebhookDelivery(models.Model):
         verbose_name_plural = "webhook deliveries"
         constraints = [models.UniqueConstraint(fields=["endpoint", "event_id"], name="webhook_delivery_once")]
         indexes = [
-            models.Index(fields=["endpoint", "next_attempt_at"], condition=Q(state="waiting"), name="webhook_due"),
+            models.Index(fields=["endpoint", "id"], condition=Q(state="waiting"), name="webhook_waiting"),
             models.Index(fields=["endpoint", "-id"], name="webhook_delivery_of_endpoint"),
         ]
 

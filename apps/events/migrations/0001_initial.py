@@ -145,7 +145,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name_plural': 'webhook deliveries',
                 'ordering': ['-id'],
-                'indexes': [models.Index(condition=models.Q(('state', 'waiting')), fields=['endpoint', 'next_attempt_at'], name='webhook_due'), models.Index(fields=['endpoint', '-id'], name='webhook_delivery_of_endpoint')],
+                'indexes': [models.Index(condition=models.Q(('state', 'waiting')), fields=['endpoint', 'id'], name='webhook_waiting'), models.Index(fields=['endpoint', '-id'], name='webhook_delivery_of_endpoint')],
                 'constraints': [models.UniqueConstraint(fields=('endpoint', 'event_id'), name='webhook_delivery_once')],
             },
         ),
