@@ -35,7 +35,7 @@ LOOK_SECONDS = 0.5
 TROUBLE_SECONDS = 2.0
 TICK_SECONDS = 1.0
 LONGEST_SECONDS = 300.0
-# A client with more to catch up with comes again: nobody can make this process write for ever to a client that reads nothing.
+# A client with more to catch up with comes again: none that reads nothing can make this process write for ever.
 MOST_ENTRIES = 500
 _BATCH = 1000
 
