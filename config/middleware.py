@@ -19,7 +19,7 @@ logger = logging.getLogger("django.request")
 class ErrorAnswers:
     """Answers what a view raises with our own page, or in the API's shape, in development as in production.
 
-    Django would show its own pages while DEBUG is on: with a traceback, which belongs into the log.
+    Django would show its own pages while DEBUG is on: with a traceback, which belongs in the log.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:

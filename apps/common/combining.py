@@ -33,8 +33,8 @@ class _Ticket(Generic[_Wish, _Answer]):
 class Combiner(Generic[_Wish, _Answer]):
     """Has `fulfil` do what several threads wish, all at once; each gets its own answer, or its own error.
 
-    The first caller does it, for itself at once; who comes meanwhile waits, and the first of them does it for all that
-    have come by then, at most `MOST`. Nobody waits for others to come, and nobody does the work of others twice.
+    The first caller does it, for itself at once; those that come meanwhile wait, and the first of them does it for
+    all that have come by then, at most `MOST`. Nobody waits for others to come, nor does the work of others twice.
 
     `fulfil` answers in the order of the wishes, with an error where there is one. If it raises, each wish is tried by
     itself, unless the database is away: so it must have had no effect, or be safe to repeat.
@@ -62,7 +62,7 @@ class Combiner(Generic[_Wish, _Answer]):
             self._lead()
         if isinstance(ticket.answer, BaseException):
             raise ticket.answer
-        return ticket.answer  # type: ignore[return-value] # whoever led has answered
+        return ticket.answer  # type: ignore[return-value] # the leader has answered
 
     def _lead(self) -> None:
         """Answer those at the head of the line, of whom the caller is the first, and pass the lead on."""

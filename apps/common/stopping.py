@@ -11,7 +11,7 @@ _told = threading.Event()
 def listen() -> None:
     """Hear of it. Call it while the process starts; outside of the main thread, where nobody may, it does nothing.
 
-    The server has handlers of its own for these signals, which stay: Python wakes whoever reads from here besides.
+    The server has handlers of its own for these signals, which stay: Python also wakes the thread that reads from here.
     """
     if threading.current_thread() is not threading.main_thread():
         return

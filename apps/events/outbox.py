@@ -45,7 +45,7 @@ def publish(service: str, *facts: Fact) -> None:
 
 
 def to_row(service: str, fact: Fact) -> dict[str, Any]:
-    """The outbox's row of a fact, for who writes it in one statement with the change."""
+    """The outbox's row of a fact, for a caller that writes it in one statement with the change."""
     return _to_row(service, fact, _traceparent())
 
 

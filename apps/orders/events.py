@@ -25,7 +25,7 @@ def order_fact(kind: str, order: Order, sequence: int, **more: Any) -> Fact:  # 
     `total`, `currency`, `items` (`product_id`, `product_name`, `quantity`, `price`).
 
     Where money was paid back, also the `refund` (`refund_id`, `amount`, `lines`, `restock`), and in `returns` all that
-    has gone back on the shelves so far (`return_id`, `lines`): whoever missed an event learns of it from the next.
+    has gone back on the shelves so far (`return_id`, `lines`): so a missed event is made up for by the next.
     """
     data: Mapping[str, Any] = {
         "order_id": str(order.id),

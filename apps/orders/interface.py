@@ -196,10 +196,10 @@ TIMELINE_PAGE = 100
 
 class OrderWatch(Iterator[TimelineEntry | None]):
     """What happens to an order, as it happens: each change once, in order, and None about once a second meanwhile, so
-    that whoever waits can look whether anybody still listens.
+    that the caller can look whether anybody still listens.
 
-    It ends when the order can change no more, after a few minutes, or when this process stops. Whoever then watches
-    again `after` the last change that they have seen misses nothing.
+    It ends when the order can change no more, after a few minutes, or when this process stops. Watching again
+    `after` the last change that was seen misses nothing.
     """
 
     @abstractmethod

@@ -562,20 +562,14 @@ class ProductService(ABC):
         release: Sequence[UUID] = (),
         returns: Mapping[UUID, Sequence[StockReturn]] = MappingProxyType({}),
     ) -> None:
-        """`commit_reservation`, `release_reservation` and `return_stock` for many orders, each in one of the three: one
-        transaction, and a number of statements that hardly depends on theirs.
+        """`commit_reservation` and `release_reservation` for many orders, and `returns` of what they had deducted; each
+        order is in one of the three. One transaction, and a number of statements that hardly depends on theirs.
+
+        A return puts back once what it names, and never more than was deducted. An order whose payment has not been
+        heard of yet is deducted first. Publishes `stock.changed`.
 
         Raises:
             ReservationNotFound: nothing was ever reserved for an order that is not just to be released.
-        """
-
-    @abstractmethod
-    def return_stock(self, *, order_id: UUID, return_id: UUID, lines: Sequence[StockLine]) -> None:
-        """Put some of what an order has deducted back, once for each `return_id`, and never more than was deducted. An
-        order whose payment has not been heard of yet is deducted first. Publishes `stock.changed`.
-
-        Raises:
-            ReservationNotFound: nothing was ever reserved for the order.
         """
 
     @abstractmethod

@@ -383,7 +383,7 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 # A task that has begun is finished when the broker goes away: half a mail could only be sent twice.
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
-# Why these: docs/decisions/0010-brokers.md. A worker waits for its broker for ever; who publishes gives up at once.
+# Why these: docs/decisions/0010-brokers.md. A worker waits for its broker for ever; a publisher gives up at once.
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_CONNECTION_TIMEOUT = 2

@@ -22,7 +22,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 from standardwebhooks import Webhook
 
-from apps.common.databases import all_aliases, atomic
+from apps.common.databases import alias_of, all_aliases, atomic
 from apps.events import audit, outlets
 from apps.events.envelope import Fact
 from apps.events.exporting import export_all
@@ -33,6 +33,7 @@ from apps.events.tasks import clean_webhooks
 from apps.events.tests.receiver import Message, Receiver, receiver
 from apps.events.webhooks import endpoints, rows, sending
 from apps.events.webhooks.interface import EndpointChange, EndpointStopped, EndpointWithSecret, InvalidEndpoint
+from tests.flow import sends
 
 pytestmark = pytest.mark.django_db
 
@@ -561,3 +562,18 @@ def test_rows_say_what_they_are(server: Receiver) -> None:
     delivery = WebhookDelivery.objects.using(rows.home()).get()
     assert str(delivery) == f"test.one {delivery.event_id}"
     assert str(WebhookEndpoint.objects.using(rows.home()).get()) == server.url
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_a_batch_is_relayed_and_handed_to_endpoints_by_as_many_statements_as_one_event(
+    server: Receiver, count: int
+) -> None:
+    register(server)
+    register(server, "test.one")
+    with atomic("orders"):
+        publish("orders", *(Fact(type="test.one", subject=SUBJECT, sequence=n, data={"n": n}) for n in range(count)))
+    with sends(6):
+        relay_batch(alias_of("orders"))
+    with sends(6):
+        outlets.export_batch(alias_of("orders"), outlets.WEBHOOKS, outlets.make(outlets.WEBHOOKS))
+    assert rows.deliveries().count() == 2 * count

@@ -73,7 +73,7 @@ class ItemsField(serializers.ListField):
 
 
 class _ChangesSerializer(InputSerializer):
-    shipping = ShippingSerializer(required=False, allow_null=True)
+    shipping = ShippingSerializer(required=False)
     note = TextField(max_length=1000, required=False, allow_blank=True)
 
     def validate_shipping(self, value: dict[str, Any] | None) -> ShippingAddress | None:
@@ -81,6 +81,8 @@ class _ChangesSerializer(InputSerializer):
 
 
 class DetailsSerializer(_ChangesSerializer):
+    # A new order may say that nothing is sent. Of a change, `null` could mean that or nothing at all.
+    shipping = ShippingSerializer(required=False, allow_null=True)
     currency = CurrencyField(required=False)
 
 

@@ -126,11 +126,21 @@ class OrderView(APIView):
     def get(self, request: Request, order_id: UUID) -> Response:
         return _answer(services.orders().get_order(order_id=order_id, actor=anyone(request)))
 
-    @extend_schema(summary="Replace a pending order's lines", request=ReplacedOrderSerializer, responses=_CHANGED)
+    @extend_schema(
+        summary="Replace a pending order's lines",
+        description="`items` are all its lines from then on. What else is not given stays as it is.",
+        request=ReplacedOrderSerializer,
+        responses=_CHANGED,
+    )
     def put(self, request: Request, order_id: UUID) -> Response:
         return self._change(request, order_id, ReplacedOrderSerializer.read(request))
 
-    @extend_schema(summary="Change a pending order", request=ChangedOrderSerializer, responses=_CHANGED)
+    @extend_schema(
+        summary="Change a pending order",
+        description="What is not given stays as it is; `items`, if given, are all its lines from then on.",
+        request=ChangedOrderSerializer,
+        responses=_CHANGED,
+    )
     def patch(self, request: Request, order_id: UUID) -> Response:
         return self._change(request, order_id, ChangedOrderSerializer.read(request))
 

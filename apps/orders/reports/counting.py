@@ -19,7 +19,7 @@ from apps.orders.reports.tables import add
 def count_orders(order_ids: Iterable[UUID]) -> int:
     """Bring the reports up to what these orders are now; returns how many counted for something else before.
 
-    The number of statements does not depend on the number of orders. Whoever counts the same orders waits: rows are
+    The number of statements does not depend on the number of orders. A second count of the same orders waits: rows are
     locked in the order of their keys, those of the orders before those of the sums.
     """
     ids = sorted(set(order_ids))

@@ -35,7 +35,7 @@ LOOK_SECONDS = 0.5
 TROUBLE_SECONDS = 2.0
 TICK_SECONDS = 1.0
 LONGEST_SECONDS = 300.0
-# Who has more to catch up with comes again: nobody can make this process write for ever to a client that reads nothing.
+# A client with more to catch up with comes again: none that reads nothing can make this process write for ever.
 MOST_ENTRIES = 500
 _BATCH = 1000
 
@@ -162,7 +162,7 @@ class Hub:
 
     def _goes_on(self) -> bool:
         with self._lock:
-            # Whoever was never closed gives their place back all the same.
+            # A watch that was never closed gives its place back all the same.
             late = monotonic() - 2 * TICK_SECONDS
             self._watches = {watch for watch in self._watches if watch.ends_at > late}
             if not self._watches:
@@ -185,7 +185,7 @@ class Hub:
         return LOOK_SECONDS
 
     def _end_all(self) -> None:
-        """Send everybody away, unless there was nobody left: who comes next has a thread of their own by now."""
+        """Send everybody away, unless there was nobody left: the next to come has a thread of its own by now."""
         with self._lock:
             if self._is_ours():
                 self._thread = None

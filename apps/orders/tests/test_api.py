@@ -254,6 +254,20 @@ def test_put_replaces_and_patch_changes(customer: LoggedIn) -> None:
     assert services.products().get_stock(product_id=lamp.id).reserved == 0
 
 
+def test_null_is_no_address_for_a_new_order_and_no_change_of_an_old_one(customer: LoggedIn) -> None:
+    lamp = make_product(stock=5)
+    sent = {"items": items((lamp, 1)), "shipping": {"city": "London"}}
+    address = customer.post("/api/v1/orders", sent).headers["Location"]
+    for change in (customer.patch, customer.put):
+        refused = change(address, {"items": items((lamp, 2)), "shipping": None})
+        assert (refused.status_code, codes(refused)) == (400, [("null", "shipping")])
+    kept = customer.get(address).json()
+    assert (kept["shipping"]["city"], kept["items"][0]["quantity"]) == ("London", 1)
+    assert customer.put(address, {"items": items((lamp, 2))}).json()["shipping"]["city"] == "London"
+    made = customer.post("/api/v1/orders", {"items": items((lamp, 1)), "shipping": None})
+    assert (made.status_code, made.json()["shipping"]) == (201, None)
+
+
 def test_one_key_makes_one_order(customer: APIClient) -> None:
     body = {"items": items((make_product(), 1))}
     first = customer.post("/api/v1/orders", body, headers={"Idempotency-Key": "k1"})

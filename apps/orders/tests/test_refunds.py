@@ -40,7 +40,7 @@ from apps.orders.models import Payment, Refund, SandboxCharge, SandboxRefund
 from apps.orders.payments.provider import Declined, NoAnswer, RefundReceipt
 from apps.orders.payments.sandbox import SandboxProvider
 from apps.orders.tests.factories import make_product, pay, place, ship
-from apps.products.interface import Product, StockLine
+from apps.products.interface import Product, StockLine, StockReturn
 from apps.users.interface import Profile, Role
 from config import services
 from tests.flow import LoggedIn, audit, deliver_events, let_pass
@@ -368,16 +368,20 @@ def test_a_refund_that_overtakes_the_payment_takes_what_was_given_back_anew(
 def test_a_return_is_booked_once_and_never_more_than_was_taken(order: Order, lamp: Product, vase: Product) -> None:
     deliver_events()
     products, first = services.products(), new_id()
+
+    def give_back(return_id: UUID, *lines: StockLine) -> None:
+        products.settle_reservations(returns={order.id: [StockReturn(return_id=return_id, lines=lines)]})
+
     for _ in range(2):
-        products.return_stock(order_id=order.id, return_id=first, lines=[StockLine(product_id=lamp.id, quantity=3)])
+        give_back(first, StockLine(product_id=lamp.id, quantity=3))
     assert stock(lamp) == [9]
     more = [StockLine(product_id=lamp.id, quantity=3), StockLine(product_id=new_id(), quantity=1)]
-    products.return_stock(order_id=order.id, return_id=new_id(), lines=more)
+    give_back(new_id(), *more)
     assert stock(lamp, vase) == [10, 9]
     for _ in range(2):
         products.release_reservation(order_id=order.id)
     assert stock(lamp, vase) == [10, 10]
-    products.return_stock(order_id=order.id, return_id=new_id(), lines=more)
+    give_back(new_id(), *more)
     assert stock(lamp, vase) == [10, 10]
 
 
