@@ -132,9 +132,7 @@ def _claim(limit: int) -> Sequence[_Turn]:
     due = deliveries().filter(state=WebhookDelivery.State.WAITING, next_attempt_at__lte=now)
     # Nobody has to wait for longer: a time further ahead was written by a clock that is wrong.
     is_free = Q(available_at__lte=now) | Q(available_at__gt=now + timedelta(seconds=2 * _LONGEST_BACK_OFF))
-    ready = endpoints().filter(
-        is_free, Exists(due.filter(endpoint=OuterRef("pk"))), state=WebhookEndpoint.State.ACTIVE
-    )
+    ready = endpoints().filter(is_free, Exists(due.filter(endpoint=OuterRef("pk"))), state=WebhookEndpoint.State.ACTIVE)
     if limit == 0 or not ready.exists():
         return []
     with atomic_home():
