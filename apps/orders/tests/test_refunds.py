@@ -41,7 +41,6 @@ from apps.orders.payments.provider import Declined, NoAnswer, RefundReceipt
 from apps.orders.payments.sandbox import SandboxProvider
 from apps.orders.tests.factories import make_product, pay, place, ship
 from apps.products.interface import Product, StockLine
-from apps.products.models import Reservation
 from apps.users.interface import Profile, Role
 from config import services
 from tests.flow import LoggedIn, audit, deliver_events
@@ -353,8 +352,8 @@ def test_a_refund_that_overtakes_the_payment_takes_what_was_given_back_anew(
     order: Order, lamp: Product, others: int, on_hand: int, status: str
 ) -> None:
     """Four were held for too long and given back, one of them is returned: three are to leave the shelves."""
-    Reservation.objects.update(expires_at=timezone.now())
-    services.products().release_expired_reservations()
+    with time_machine.travel(timezone.now() + timedelta(days=8)):
+        services.products().release_expired_reservations()
     if others:
         pay(place(USER, (lamp, others)))
     refund(order, (lamp, 1))
