@@ -40,6 +40,7 @@ _CHORES = "; ".join(
     f"app.send_task('{task}') if settings.BROKER_URL else app.tasks['{task}'].apply()"
     for task in ("orders.settle_open_orders", "events.confirm_deliveries", "events.retry_failed_deliveries")
 )
+_EXCERPT = 6000
 _OPEN = "('processing', 'unknown')"
 _TOLD = ["created", "updated", "paid", "shipped", "delivered", "cancelled", "expired", "refunded"]
 # A payment that was given up, and of which the provider keeps a charge. Ids are text there, and have no dashes here.
@@ -118,8 +119,7 @@ def carry_out(plan: Plan, folder: Path) -> Report:
         may_expire = any(name.startswith("clock") for name, _ in report.done)
         report.violations = faults(memory, world.store, initial, prices, may_expire=may_expire)
         report.violations += [*_unheard(world, report), *_disagreements(world)]
-        if "Internal Server Error" in world.shop.log.read_text():
-            report.violations.append("the log tells of an internal error")
+        report.violations += _accidents(memory, world.shop.log)
     return report
 
 
@@ -174,6 +174,17 @@ def _unheard(world: World, report: Report) -> Iterator[str]:
             yield f"{kind} {as_id(key)} never reached the webhook"
     if len(rows) != len(heard):
         yield f"of {len(rows)} events of orders the webhook heard {len(heard)}"
+
+
+def _accidents(memory: Memory, log: Path) -> Iterator[str]:
+    """Whatever dies, nobody is told of an internal error."""
+    for wish in memory.wishes:
+        if any(answer.status == HTTPStatus.INTERNAL_SERVER_ERROR for answer in wish.answers):
+            yield f"{wish.what} {wish.key} of order {wish.order} was answered 500"
+    text = log.read_text()
+    where = text.rfind("Internal Server Error")
+    if where >= 0:
+        yield f"the log tells of an internal error: {text[where : where + _EXCERPT]}"
 
 
 def _disagreements(world: World) -> Iterator[str]:

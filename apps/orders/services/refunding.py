@@ -198,13 +198,13 @@ def _plan(row: OrderRow, payment: PaymentRow, wish: _Wish, end: OrderStatus) -> 
     units = _units_left(row)
     lines = _check_lines(wish.lines, units) if wish.lines is not None else None
     amount = _amount(row, wish.amount, lines, left)
-    is_all = amount == left
-    if lines is None:
-        # The last of the money pays for all that has not been named before.
-        lines = [StockLine(product_id=key, quantity=count) for key, count in units.items() if count] if is_all else []
-        if wish.restock and not is_all:
-            raise InvalidRefund(Problem("Name the lines whose goods go back on the shelves.", attr="restock"))
-    never_left = row.status == OrderStatus.PAID
+    is_all, never_left = amount == left, row.status == OrderStatus.PAID
+    if is_all and (lines is None or never_left):
+        # The last of the money pays for all that has not been named before. What was never sent will not be.
+        lines = [StockLine(product_id=key, quantity=count) for key, count in units.items() if count]
+    elif lines is None and wish.restock:
+        raise InvalidRefund(Problem("Name the lines whose goods go back on the shelves.", attr="restock"))
+    lines = lines or []
     return RefundRow(
         order=row,
         payment=payment,

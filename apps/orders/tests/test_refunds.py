@@ -90,6 +90,16 @@ def told(kind: str) -> Iterator[dict[str, Any]]:
         yield row.data
 
 
+def test_all_the_money_for_some_lines_of_what_was_never_sent_brings_everything_back(
+    order: Order, lamp: Product, vase: Product
+) -> None:
+    before = stock(lamp, vase)
+    assert refund(order, (lamp, 1), amount=Decimal("47.00")).status == OrderStatus.REFUNDED
+    deliver_events()
+    assert stock(lamp, vase) == [10, 10] != before
+    audit()
+
+
 def test_lines_are_paid_back_at_their_price(order: Order, lamp: Product, vase: Product) -> None:
     after = refund(order, (lamp, 1), reason="scratched")
     assert after.status == OrderStatus.PAID

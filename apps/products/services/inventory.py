@@ -100,9 +100,6 @@ class Inventory:
     def release_reservation(self, *, order_id: UUID) -> None:
         self.settle_reservations(release=[order_id])
 
-    def return_stock(self, *, order_id: UUID, return_id: UUID, lines: Sequence[StockLine]) -> None:
-        self.settle_reservations(returns={order_id: [StockReturn(return_id=return_id, lines=lines)]})
-
     def settle_reservations(
         self,
         *,

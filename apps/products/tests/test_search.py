@@ -68,7 +68,7 @@ class TestFinding:
     )
     def test_finds(self, name: str, query: str) -> None:
         product = make_product(name=name)
-        make_product(name="Something else")
+        make_product(name="Something else", sku="OTHER")
 
         assert found(query) == [product.id]
 
