@@ -114,8 +114,8 @@ class Events:
         print(_LINE.format("POST /orders and its /pay", median(each.orders.rate for each in self._peaks)))
         for each in self._peaks:
             print(
-                f"  After {each.orders.calls:,} orders at that rate {each.backlog:,} events and reservations were left; "
-                f"they were gone in {each.drain:.1f} s."
+                f"  After {each.orders.calls:,} orders at that rate {each.backlog:,} effects were to come, "
+                f"gone in {each.drain:.1f} s"
             )
         print(_LINE.format("relay and worker, events meanwhile", median(each.relayed for each in self._peaks)))
         print(_LINE.format("paid orders deducted meanwhile", median(each.settled for each in self._peaks)), end="   ")

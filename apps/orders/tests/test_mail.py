@@ -121,7 +121,7 @@ def _refund(order: Order) -> None:
             "order.cancelled",
             _cancel,
             "Your order {} was cancelled",
-            "your order {} was cancelled.\n\nWhat you had paid is paid back.",
+            "your order {} was cancelled.",
         ),
         (
             "order.expired",
