@@ -156,14 +156,12 @@ def replay_delivery(*, endpoint_id: UUID, delivery_id: UUID) -> Delivery:
     """
     with atomic_home():
         endpoint = _find(endpoint_id, lock=True)
-        row = deliveries().filter(endpoint=endpoint, pk=delivery_id).first()
-        if row is None:
-            raise DeliveryNotFound("There is no such delivery.")
         if endpoint.state == WebhookEndpoint.State.OFF:
             raise EndpointStopped("The endpoint is off. Turn it on first.")
-        row.state, row.attempts, row.next_attempt_at = WebhookDelivery.State.WAITING, 0, Now()
-        row.save()
-        row.refresh_from_db(fields=["next_attempt_at"])
+        wanted = deliveries().filter(endpoint=endpoint, pk=delivery_id)
+        if not wanted.update(state=WebhookDelivery.State.WAITING, attempts=0, next_attempt_at=Now()):
+            raise DeliveryNotFound("There is no such delivery.")
+        row = wanted.get()
     return to_delivery(row)
 
 
