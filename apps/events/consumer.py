@@ -138,8 +138,8 @@ class _Consumer:
                     batch.filter(event_id=message["id"]).update(state=FailedDelivery.State.RESOLVED)
 
     def _took_together(self, messages: Sequence[Message]) -> bool:
-        """Let all of them have their effect, in one transaction; False if that failed. What it was that failed is found
-        out, and said, when each is tried by itself.
+        """Let all of them have their effect; False if that failed. What it was that failed is found out, and said, when
+        each is tried by itself.
         """
         try:
             self._handle([Event.from_message(message) for message in messages])
@@ -151,19 +151,26 @@ class _Consumer:
         return True
 
     def _handle(self, events: Sequence[Event]) -> None:
-        if self.transactional:
-            with atomic(self.service):
-                for turn in _in_turns(events, ordered=self.ordered):
-                    if accepted := inbox.accept(self.service, self.name, turn, ordered=self.ordered):
-                        self.handle(accepted)
-            return
+        # Each turn by itself: one after the other in one transaction could lock rows in no order at all.
         for turn in _in_turns(events, ordered=self.ordered):
-            fresh = inbox.unseen(self.service, self.name, turn)
-            if due := inbox.not_overtaken(self.service, self.name, fresh) if self.ordered else fresh:
-                self.handle(due)
-            if fresh:
-                with atomic(self.service):
-                    inbox.accept(self.service, self.name, fresh, ordered=self.ordered)
+            if self.transactional:
+                self._handle_inside(turn)
+            else:
+                self._handle_outside(turn)
+
+    def _handle_inside(self, events: Sequence[Event]) -> None:
+        with atomic(self.service):
+            if accepted := inbox.accept(self.service, self.name, events, ordered=self.ordered):
+                self.handle(accepted)
+
+    def _handle_outside(self, events: Sequence[Event]) -> None:
+        """The effect first, and then the inbox: a crash in between repeats it."""
+        fresh = inbox.unseen(self.service, self.name, events)
+        if due := inbox.not_overtaken(self.service, self.name, fresh) if self.ordered else fresh:
+            self.handle(due)
+        if fresh:
+            with atomic(self.service):
+                inbox.accept(self.service, self.name, fresh, ordered=self.ordered)
 
     def _keep(self, message: Message, error: str) -> None:
         """Note the failure, and when to try again: after 2, 4, 8 … seconds, and in the end never."""
