@@ -39,7 +39,7 @@ def admin(log_in: Callable[..., LoggedIn]) -> LoggedIn:
 @pytest.fixture
 def staff() -> Client:
     client = Client()
-    client.force_login(UserFactory(role=Role.ORDER_STAFF))
+    client.force_login(UserFactory(role=Role.ADMIN))
     return client
 
 
@@ -178,6 +178,23 @@ def test_order_staff_have_pages_for_webhooks(page: str, role: Role, status: int)
     client = Client()
     client.force_login(UserFactory(role=role))
     assert client.get(f"{PAGES}{page}/").status_code == status
+
+
+def test_only_admins_say_where_events_go() -> None:
+    endpoint = made()
+    client = Client()
+    client.force_login(UserFactory(role=Role.ORDER_STAFF))
+    before = rows.endpoints().values().get()
+    given = {
+        "url": "https://evil.example.com/",
+        "owner_email": "a@example.com",
+        "active": "on",
+        "types": ["order.paid"],
+    }
+    assert client.post(f"{PAGES}endpoint/add/", given).status_code == 403
+    assert client.post(f"{PAGES}endpoint/{endpoint.id}/change/", given).status_code == 403
+    client.post(f"{PAGES}endpoint/", {"action": "rotate_secrets", "_selected_action": [str(endpoint.id)]})
+    assert rows.endpoints().values().get() == before
 
 
 def test_staff_register_change_and_rotate_on_the_pages(staff: Client) -> None:

@@ -11,6 +11,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
 
 from apps.common.admin import ReadOnlyAdmin
+from apps.common.api.permissions import ADMIN, has_role
 from apps.common.errors import DomainError
 from apps.events.models import FailedDelivery, OutboxEvent, WebhookDelivery, WebhookEndpoint
 from apps.events.tasks import replay
@@ -97,6 +98,13 @@ class WebhookEndpointAdmin(admin.ModelAdmin[WebhookEndpoint]):
     list_filter = ["state"]
     search_fields = ["url", "description", "owner_email"]
     actions = ["rotate_secrets", "send_tests"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """As over REST: whoever names an address can have customers' data sent there."""
+        return has_role(request.user, ADMIN)
+
+    def has_change_permission(self, request: HttpRequest, obj: WebhookEndpoint | None = None) -> bool:
+        return has_role(request.user, ADMIN)
 
     def has_delete_permission(self, request: HttpRequest, obj: WebhookEndpoint | None = None) -> bool:
         """It would take its history along: it is turned off instead."""
