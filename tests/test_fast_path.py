@@ -169,6 +169,15 @@ def test_of_a_batch_each_order_is_given_what_those_before_it_have_left() -> None
 @pytest.mark.django_db
 def test_what_it_costs_does_not_grow_with_the_tables() -> None:
     with connection_of("products").cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO products_reservation (order_id, lines, returns, state, change, expires_at, created_at) "
+            "SELECT gen_random_uuid(), '[]', '[]', 'active', 0, now(), now() FROM generate_series(1, 20000)"
+        )
+        cursor.execute(
+            "INSERT INTO products_stocklevel (product_id, on_hand, reserved, version) "
+            "SELECT gen_random_uuid(), 1, 0, 1 FROM generate_series(1, 20000)"
+        )
+        cursor.execute("ANALYZE products_reservation, products_stocklevel")
         cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
         cursor.execute(f"PREPARE held (text) AS {holding._HOLD.replace('%s', '$1')}")
         cursor.execute("EXPLAIN EXECUTE held ('[]')")

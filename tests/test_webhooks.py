@@ -7,9 +7,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.conf import settings
 from django.test import Client
 from standardwebhooks import Webhook
 
+from apps.common.databases import connection_of
 from apps.events import outlets
 from apps.events.models import WebhookDelivery, WebhookEndpoint
 from apps.events.tests.receiver import receiver
@@ -52,7 +54,8 @@ def refused(response: Any) -> list[tuple[str, str | None]]:  # noqa: ANN401 - a 
 
 
 def test_the_secret_is_shown_once(admin: LoggedIn) -> None:
-    with sends(2):
+    # PostgreSQL locks the table, so that there are never too many.
+    with sends(3 if connection_of(settings.WEBHOOKS_SERVICE).vendor == "postgresql" else 2):
         response = admin.post(ENDPOINTS, {**GIVEN, "types": ["order.paid", "order.paid", "order.created"]})
     assert response.status_code == 201
     body = response.json()

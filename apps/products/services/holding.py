@@ -17,8 +17,8 @@ from apps.products.services.reserved import pack
 #   shelf   locks the levels in the order of their ids, so that two batches cannot wait for each other;
 #   judged  an order is given its stock if that is there after all orders before it have been given theirs. What is
 #           computed comes from the locked rows, for those that the statement first saw may be older;
-#   known   orders that have a reservation (asked with an array, for which PostgreSQL uses the index however few there
-#           are when it plans: a prepared statement outlives a small table);
+#   known   orders that have a reservation (asked with an array: for EXISTS, PostgreSQL would read the whole of a table
+#           that was small when it planned, and a prepared statement outlives that);
 #   held    an order that has a reservation is left alone;
 #   shifted changes each level once.
 # An order that is refused only because of one before it, which was refused as well, is asked for again.
@@ -99,5 +99,7 @@ def hold(batch: Sequence[Wanted]) -> Sequence[Verdict]:
     with connection_of("products").cursor() as cursor:
         cursor.execute(_HOLD, [orjson.dumps(wishes).decode()])
         found = {place: Verdict(*verdict) for place, *verdict in cursor.fetchall()}
-    cache.stock_changed({line.product_id for wanted in batch for line in wanted.lines})
-    return [found[place] for place in range(len(batch))]
+    verdicts = [found[place] for place in range(len(batch))]
+    held = (wanted for wanted, verdict in zip(batch, verdicts, strict=True) if verdict.is_held)
+    cache.stock_changed({line.product_id for wanted in held for line in wanted.lines})
+    return verdicts
