@@ -6,7 +6,7 @@ MANAGE := $(PYTHON) manage.py
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format audit chaos bench clean
+.PHONY: help install run split test lint format proto audit chaos bench clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ run: install ## Migrate, seed a demo shop and serve it (PORT and BIND say where)
 	@at=http://localhost:$${PORT:-8080}; echo "Shop $$at/   API $$at/api/docs/   Staff $$at/admin/"
 	@trap : INT TERM; $(MANAGE) serve; status=$$?; [ $$status -eq 130 ] || [ $$status -eq 143 ] || exit $$status
 
+split: install ## The same shop as separate services behind Envoy, on this machine (needs Redis or RabbitMQ)
+	@trap : INT TERM; $(PYTHON) -m deploy.split; status=$$?; [ $$status -eq 130 ] || [ $$status -eq 143 ] || exit $$status
+
 test: install ## Run every test in four database layouts (ARGS="-k stock" goes to pytest)
 	@$(PYTHON) -m tests.run $(ARGS)
 
@@ -29,13 +32,16 @@ format: install ## Format the code, and fix what can be fixed by itself
 	@ruff format --quiet
 	@ruff check --fix --quiet
 
+proto: install ## Generate grpc_api/gen from grpc_api/protos
+	@$(PYTHON) -m grpc_api.generate
+
 audit: install ## Prove on the data of this shop that stock, orders, payments and events agree
 	@$(MANAGE) audit
 
 chaos: install ## Kill what the shop stands on while customers buy, and compare the books (ARGS="--kills 20"; docs/chaos.md)
 	@$(PYTHON) -m tests.chaos $(ARGS)
 
-bench: install ## Measure orders, events, scale and the catalogue as ratios (ARGS="--on orders"; docs/benchmarks.md)
+bench: install ## Measure orders, events, scale, the catalogue and a split shop as ratios (ARGS="--on orders"; docs/benchmarks.md)
 	@$(PYTHON) -m bench $(ARGS)
 
 clean: ## Remove caches; the shop's data in var/ stays

@@ -1,9 +1,11 @@
 """Fixtures for every suite."""
 
 from collections.abc import Callable, Iterator
+from uuid import uuid4
 
 import pytest
 from django.core.cache import cache
+from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from apps.common.databases import connection_of
@@ -14,6 +16,7 @@ from apps.users.interface import Client, Role
 from apps.users.tests.factories import PASSWORD, UserFactory
 from config import services
 from tests.flow import LoggedIn
+from tests.services import needs_redis
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -39,6 +42,21 @@ def _clean_cache() -> Iterator[None]:
     cache.clear()
     yield
     cache.clear()
+
+
+@pytest.fixture
+def shared_cache(settings: Settings) -> Iterator[None]:
+    """A Redis of this test's own, as far as its keys go, as when there is a `REDIS_URL`."""
+    settings.CACHES = {
+        "default": {
+            "BACKEND": "django_redis.cache.RedisCache",
+            "LOCATION": needs_redis(),
+            "KEY_PREFIX": f"test-{uuid4().hex}",
+        }
+    }
+    settings.SHARED_CACHE = True
+    yield
+    cache.delete_pattern("*")  # type: ignore[attr-defined] # django-redis
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -21,7 +21,14 @@ from bench import pgbench
 from tests import services
 
 # Part → the module that measures it.
-_PARTS = {"orders": "measure", "events": "events", "scale": "scale", "sqlite": "measure", "catalogue": "catalogue"}
+_PARTS = {
+    "orders": "measure",
+    "events": "events",
+    "scale": "scale",
+    "sqlite": "measure",
+    "catalogue": "catalogue",
+    "split": "split",
+}
 _OF_ORDERS = 200_000
 _MOST_ORDERS = 1_000_000
 _MEASURE = "import sys, django; django.setup(); from bench.{} import main; main(*sys.argv[1:])"
@@ -75,6 +82,10 @@ def _measure(part: str, options: Namespace) -> int:
         match part:
             case "orders":
                 arguments.append(pgbench.find() or "")
+            case "split":
+                environment |= {"BROKER_URL": services.REDIS_URL}
+                own = [stack.enter_context(services.new_postgres_database("cartwright_bench")) for _ in range(3)]
+                arguments += own
             case "events":
                 environment |= {"BROKER_URL": services.REDIS_URL, "QUEUE_PREFIX": f"{environment['BENCH_SHOP']}-"}
             case "scale" | "catalogue":
@@ -106,6 +117,7 @@ def _production(folder: Path) -> dict[str, str]:
         "JWT_EXPIRES_IN": "3h",  # nobody logs in again
         "JWT_PRIVATE_KEY": pem.decode(),
         "LOG_LEVEL": "warning",
+        "RATE_LIMITS": "off",
         "PYTHONWARNINGS": "ignore:No directory at",  # static files, which nobody asks for here
         "SECRET_KEY": secrets.token_hex(32),
     }

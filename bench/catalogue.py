@@ -24,7 +24,7 @@ from django.core.cache import cache
 from redis import Redis
 from rest_framework.test import APIClient
 
-from apps.common.api.paging import MAX_PAGE_SIZE
+from apps.common.paging import MAX_PAGE_SIZE
 from bench import wire
 from bench.load import Case, Driver, Limits, Ratio, compare, threads
 from bench.views import PAGE_SIZE

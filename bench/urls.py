@@ -3,8 +3,8 @@
 from django.urls import path
 
 from bench import views
-from config import urls
-from config.urls import handler400, handler403, handler404, handler500
+from config.urls import monolith
+from config.urls.monolith import handler400, handler403, handler404, handler500
 
 __all__ = ["handler400", "handler403", "handler404", "handler500", "urlpatterns"]
 
@@ -12,5 +12,5 @@ urlpatterns = [
     path("bench/products", views.page),
     path("bench/products/<uuid:product_id>", views.product),
     # Last: it ends with what answers to any address.
-    *urls.urlpatterns,
+    *monolith.urlpatterns,
 ]

@@ -11,8 +11,8 @@ from django.conf import settings
 from django.db.models import Model
 
 from config import env
+from config.profiles import Profile
 
-SERVICES: tuple[str, ...] = ("users", "products", "orders")
 # Documents: with a MONGODB_URL they have a database of their own.
 _CATALOGUE = "catalogue"
 _DOCUMENTS = frozenset({"product", "category"})
@@ -63,26 +63,27 @@ _MONGODB_OPTIONS = {
 }
 
 
-def from_environment(data_dir: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str], str]:
-    """`DATABASES`, the alias of each service, and that of the catalogue's documents.
+def from_environment(data_dir: Path, profile: Profile) -> tuple[dict[str, dict[str, Any]], dict[str, str], str]:
+    """`DATABASES`, the alias of each service that runs here, and that of the catalogue's documents: none
+    without the products service.
 
-    Services with one URL share one alias. `default` is the users service's: Django's own tables are there.
+    Services with one URL share one alias. `default` is that of the first: where users run, Django's own tables are
+    there.
     """
-    shared = env.database("DATABASE_URL") or {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": str(data_dir / "cartwright.sqlite3"),
-    }
+    shared = env.database("DATABASE_URL")
     databases: dict[str, dict[str, Any]] = {}
     aliases: dict[str, str] = {}
-    for service in SERVICES:
-        config = _complete(env.database(f"{service.upper()}_DATABASE_URL") or shared)
+    for service in profile.services:
+        file = f"{service if profile.is_split else 'cartwright'}.sqlite3"
+        embedded = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(data_dir / file)}
+        config = _complete(env.database(f"{service.upper()}_DATABASE_URL") or shared or embedded)
         known = next((alias for alias, other in databases.items() if other == config), None)
         alias = known or ("default" if not databases else service)
         databases[alias] = config
         aliases[service] = alias
-    documents = env.mongodb("MONGODB_URL")
+    documents = env.mongodb("MONGODB_URL") if profile.runs("products") else None
     if documents is None:
-        return databases, aliases, aliases["products"]
+        return databases, aliases, aliases.get("products", "")
     databases[_CATALOGUE] = {**documents, "OPTIONS": _MONGODB_OPTIONS}
     return databases, aliases, _CATALOGUE
 

@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+from limits import RateLimitItem, parse_many
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
@@ -106,6 +107,18 @@ def duration(name: str, default: str) -> timedelta:
     return length
 
 
+def rates(name: str, default: str) -> list[RateLimitItem]:
+    """How often something may happen, such as `6000/minute`; several, which all hold, are separated by `;`."""
+    value = text(name, default)
+    try:
+        limits = parse_many(value)
+    except ValueError:
+        limits = []
+    if not limits or not all(each.amount and each.get_expiry() <= _LONGEST.total_seconds() for each in limits):
+        raise ImproperlyConfigured(f"{name} must be such as 6000/minute or 100/second;6000/minute, not {value!r}.")
+    return limits
+
+
 def address(name: str, default: str) -> str:
     """An IP address to listen on."""
     value = text(name, default)
@@ -113,6 +126,26 @@ def address(name: str, default: str) -> str:
         return str(ip_address("127.0.0.1" if value == "localhost" else value))
     except ValueError as error:
         raise ImproperlyConfigured(f"{name} must be an IP address such as 127.0.0.1, not {value!r}.") from error
+
+
+def peer(name: str) -> str:
+    """Where another service is: `host:port`, or nothing."""
+    value = text(name)
+    parts = _split(f"//{value}") if value else None
+    if value and (parts is None or not parts.hostname or not parts.port or parts.netloc != value or "@" in value):
+        raise ImproperlyConfigured(f"{name} must be host:port, such as products:50053, not {value!r}.")
+    return value
+
+
+def file(name: str) -> Path | None:
+    """A file that is there and can be read, or None when the variable is unset."""
+    value = text(name)
+    if not value:
+        return None
+    path = Path(value).absolute()
+    if not path.is_file() or not os.access(path, os.R_OK):
+        raise ImproperlyConfigured(f"{name} names {path}, which is not a file that can be read.")
+    return path
 
 
 def networks(name: str) -> list[IPv4Network | IPv6Network]:

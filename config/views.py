@@ -1,4 +1,4 @@
-"""Pages that belong to no app: the landing page, health, uploaded files, and answers when something went wrong."""
+"""What belongs to no app: health, uploaded files, and answers when something went wrong."""
 
 import sys
 from collections.abc import Callable
@@ -7,8 +7,6 @@ from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.forms import AuthenticationForm
-from django.contrib.auth.views import LoginView
 from django.core.exceptions import SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
@@ -16,6 +14,7 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.static import serve
+from rest_framework.exceptions import Throttled
 
 from apps.common.api.errors import DATABASE_AWAY, DatabaseUnavailable, body
 from config import readiness
@@ -43,13 +42,6 @@ def only_read(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
         return response
 
     return read
-
-
-@only_read
-def landing(request: HttpRequest) -> HttpResponse:
-    """Says where everything is; in development also how to try it."""
-    context = {"debug": settings.DEBUG, "base": request.build_absolute_uri("/").rstrip("/")}
-    return render(request, "landing.html", context)
 
 
 @never_cache
@@ -80,17 +72,6 @@ def media(request: HttpRequest, path: str) -> HttpResponseBase:
     # A name is never used again for another content.
     response["Cache-Control"] = "public, max-age=31536000, immutable"
     return response
-
-
-class LogInView(LoginView):
-    """The log-in of the browsable API."""
-
-    template_name = "rest_framework/login.html"
-
-    def get_form(self, form_class: type[AuthenticationForm] | None = None) -> AuthenticationForm:
-        form = super().get_form(form_class)
-        form.fields["username"].label = "E-mail or username"
-        return form
 
 
 @csrf_exempt
@@ -124,6 +105,14 @@ def unavailable(request: HttpRequest) -> HttpResponse:
     return response
 
 
+def throttled(request: HttpRequest, wait: int) -> HttpResponse:
+    """Somebody has asked too often, and may again in `wait` seconds."""
+    refusal = Throttled(wait)
+    response = _answer(request, HTTPStatus.TOO_MANY_REQUESTS, (refusal.default_code, str(refusal.detail)))
+    response["Retry-After"] = str(wait)
+    return response
+
+
 def is_for_programs(request: HttpRequest) -> bool:
     """Whether the answer is to be JSON: always below /api/, elsewhere unless a page is asked for, as browsers do."""
     if request.path.startswith("/api/"):
@@ -131,8 +120,8 @@ def is_for_programs(request: HttpRequest) -> bool:
     return request.get_preferred_type(["application/json", "text/html"]) != "text/html"
 
 
-def _answer(request: HttpRequest, status: HTTPStatus) -> HttpResponse:
-    code, detail = _PROSE[status]
+def _answer(request: HttpRequest, status: HTTPStatus, prose: tuple[str, str] | None = None) -> HttpResponse:
+    code, detail = prose or _PROSE[status]
     if is_for_programs(request):
         kind = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "client_error"
         return JsonResponse(body(kind, code, detail), status=status)

@@ -26,6 +26,8 @@ _WAITING: dict[type[Model], tuple[str, ...]] = {
     Refund: ("updated_at", "asked_at"),
     Reservation: ("expires_at",),
 }
+# What each request of somebody who is logged in sends besides, while no Redis says that the session lives.
+SESSION = 1
 _FRAMES = ("SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "COMMIT")
 
 

@@ -12,6 +12,9 @@ def main(uv: str) -> int:
         "format (ruff format)": ["ruff", "format", "--check", "--quiet"],
         "types (mypy)": ["mypy", "--no-error-summary"],
         "boundaries (lint-imports)": ["lint-imports", "--no-logo"],
+        "protos (buf lint)": ["buf", "lint"],
+        "protos keep what they promised (buf breaking)": ["buf", "breaking", "--against", "grpc_api/promised.binpb"],
+        "generated code (make proto)": [sys.executable, "-m", "grpc_api.generate", "--check"],
         "migrations (makemigrations --check)": [*manage, "makemigrations", "--check", "--dry-run"],
         "settings and models (manage.py check)": [*manage, "check", "--fail-level", "WARNING"],
         "lock file (uv lock --check)": [uv, "lock", "--check"],
@@ -20,7 +23,7 @@ def main(uv: str) -> int:
         results = pool.map(_run, checks.values())
         failed = []
         for name, result in zip(checks, results, strict=True):
-            print(f"{name:<40} {'FAILED' if result.returncode else 'ok'}", flush=True)
+            print(f"{name:<46} {'FAILED' if result.returncode else 'ok'}", flush=True)
             if result.returncode:
                 failed.append(name)
                 print(f"\n{result.stdout.strip()}\n", flush=True)

@@ -30,9 +30,11 @@ class Answer:
 
 
 class Shopper(threading.Thread):
-    """Buys one product again and again. What cannot be served just now is asked again with the same key."""
+    """Buys one product again and again. What cannot be served just now is asked again with the same key; so is what was
+    cut off, where that may happen.
+    """
 
-    def __init__(self, client: Client, product: str) -> None:
+    def __init__(self, client: Client, product: str, *, may_be_cut_off: bool = False) -> None:
         super().__init__(daemon=True)
         self.answers: list[Answer] = []
         self.paid: list[str] = []
@@ -40,6 +42,7 @@ class Shopper(threading.Thread):
         self.done = threading.Event()
         self._client = client
         self._product = product
+        self._cuts: tuple[type[Exception], ...] = (requests.RequestException,) if may_be_cut_off else ()
 
     def run(self) -> None:
         try:
@@ -63,7 +66,10 @@ class Shopper(threading.Thread):
         """The answer that decides it; None when it is time to go home."""
         while not self.done.wait(_PAUSE):
             began = time.monotonic()
-            response = send()
+            try:
+                response = send()
+            except self._cuts:
+                continue
             self.answers.append(Answer(what, began, time.monotonic() - began, response))
             if not _is_for_later(response):
                 return response
@@ -72,7 +78,10 @@ class Shopper(threading.Thread):
 
     def _look_around(self) -> None:
         began = time.monotonic()
-        response = self._client.get("/products")
+        try:
+            response = self._client.get("/products")
+        except self._cuts:
+            return
         self.answers.append(Answer("browse", began, time.monotonic() - began, response))
 
 
@@ -84,9 +93,9 @@ def _is_for_later(response: requests.Response) -> bool:
 
 
 @contextmanager
-def shoppers(shop: Shop, product: str, number: int = 3) -> Iterator[Sequence[Shopper]]:
+def shoppers(shop: Shop, product: str, number: int = 3, *, may_be_cut_off: bool = False) -> Iterator[Sequence[Shopper]]:
     """So many customers, buying for as long as the block lasts."""
-    crowd = [Shopper(shop.customer(), product) for _ in range(number)]
+    crowd = [Shopper(shop.customer(), product, may_be_cut_off=may_be_cut_off) for _ in range(number)]
     for shopper in crowd:
         shopper.start()
     try:

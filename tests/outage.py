@@ -14,6 +14,7 @@ import psycopg
 import redis
 from kombu import Connection, Exchange, Queue
 
+from config.profiles import SERVICES
 from tests.services import mongodb, needs_rabbitmq, needs_redis, new_postgres_database
 from tests.shop import Client, Shop, open_shop
 
@@ -178,6 +179,8 @@ def remove_queues(broker: str, prefix: str) -> None:
                 server.delete(key)
         return
     with Connection(broker) as connection, connection.channel() as channel:
-        for name in ("users", "products", "orders", "housekeeping", "slow", "dead-letters"):
+        of_services = [f"{service}{what}" for service in SERVICES for what in ("", "-slow")]
+        housekeeping = [f"housekeeping{of}" for of in ("", *(f"-{profile}" for profile in (*SERVICES, "admin")))]
+        for name in (*of_services, *housekeeping, "dead-letters"):
             Queue(prefix + name)(channel).delete()
             Exchange(prefix + name)(channel).delete()

@@ -24,9 +24,7 @@ class Shop:
     """`manage.py serve` on a free port, with a data folder and databases of its own."""
 
     def __init__(self, data_dir: Path, environment: Mapping[str, str]) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port, grpc_port = _free_port(), _free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.log = data_dir / "serve.log"
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
@@ -34,6 +32,7 @@ class Shop:
             **inherited,
             "DATA_DIR": str(data_dir),
             "PORT": str(port),
+            "GRPC_PORT": str(grpc_port),
             "BIND": "127.0.0.1",
             "EMAIL_URL": f"filemail:///{data_dir / 'mail'}",
             **environment,
@@ -49,13 +48,13 @@ class Shop:
         assert done.returncode == 0, f"{' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done.stdout
 
-    def start(self, command: Sequence[str] = ("manage.py", "serve")) -> None:
+    def start(self, command: Sequence[str] = ("manage.py", "serve"), *, seconds: float = 60) -> None:
         """Start, and wait until the shop says that it is ready."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, *command], cwd=ROOT, env=self.environment, stdout=log, stderr=log
             )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with suppress(requests.ConnectionError):
                 if requests.get(f"{self.url}/ready", timeout=5).ok:
@@ -113,17 +112,26 @@ class Shop:
             time.sleep(0.1)
 
 
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
 class Client:
     """A client of the REST API."""
 
     def __init__(self, url: str) -> None:
         self._url = f"{url}/api/v1"
         self._session = requests.Session()
+        self.access_token = ""
 
     def log_in(self, email: str, password: str) -> "Client":
         response = self.post("/users/login", {"email": email, "password": password})
         assert response.status_code == 200, response.text
-        self._session.headers["Authorization"] = f"Bearer {response.json()['access']}"
+        self.access_token = response.json()["access"]
+        self._session.headers["Authorization"] = f"Bearer {self.access_token}"
         return self
 
     def get(self, path: str) -> requests.Response:

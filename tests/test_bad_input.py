@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -48,6 +49,38 @@ class BrokenStream(BytesIO):
 
 def never(request: HttpRequest) -> HttpResponse:
     raise AssertionError("This must not be reached.")
+
+
+ORIGIN = {"origin": "https://shop.example.com"}
+_FAR_TOO_LARGE = {"content-length": "99999999"}
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "headers", "status"),
+    [
+        ("GET", "/health", {}, 200),
+        ("GET", "/nothing", {}, 404),
+        ("DELETE", "/health", {}, 405),
+        ("POST", LOGIN, {"transfer-encoding": "chunked"}, 411),
+        ("POST", LOGIN, _FAR_TOO_LARGE, 413),
+        ("OPTIONS", LOGIN, {**_FAR_TOO_LARGE, "access-control-request-method": "POST"}, 413),
+        ("GET", "/health", {"host": "evil.example.com"}, 400),
+        ("GET", "/health?%00", {}, 400),
+    ],
+)
+def test_every_answer_has_the_headers_of_browsers(
+    client: Client, settings: Settings, method: str, url: str, headers: dict[str, str], status: int
+) -> None:
+    settings.CORS_ALLOWED_ORIGINS = [ORIGIN["origin"]]
+
+    response = client.generic(method, url, headers={**ORIGIN, **headers})
+
+    assert response.status_code == status
+    assert response["Access-Control-Allow-Origin"] == ORIGIN["origin"]
+    assert response["Access-Control-Expose-Headers"] == ", ".join(settings.CORS_EXPOSE_HEADERS)
+    assert (response["X-Content-Type-Options"], response["X-Frame-Options"]) == ("nosniff", "DENY")
+    assert (response["Referrer-Policy"], response["Cross-Origin-Opener-Policy"]) == ("same-origin", "same-origin")
+    assert re.fullmatch("[0-9a-f]{32}", response["X-Request-ID"])
 
 
 class TestBodies:

@@ -12,6 +12,7 @@ import pytest
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.db import connections
+from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.utils import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
@@ -24,7 +25,8 @@ from apps.products.store import documents
 from apps.users.interface import Client as ClientInfo
 from apps.users.interface import InvalidToken, Role
 from apps.users.tests.factories import PASSWORD, UserFactory
-from config import readiness, services, urls, views
+from config import readiness, services, views
+from config.urls import monolith
 from tests.services import needs_rabbitmq, needs_redis
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -42,7 +44,7 @@ def fail(request: HttpRequest, kind: str) -> HttpResponse:
     raise RAISED[kind]
 
 
-urlpatterns = [path("api/fail/<kind>", fail), path("fail/<kind>", fail), *urls.urlpatterns]
+urlpatterns = [path("api/fail/<kind>", fail), path("fail/<kind>", fail), *monolith.urlpatterns]
 handler400, handler403, handler404, handler500 = views.bad_request, views.forbidden, views.not_found, views.server_error
 
 
@@ -136,8 +138,17 @@ def test_not_ready_while_migrations_are_pending(client: Client, settings: Settin
 
 
 @pytest.mark.django_db(transaction=True)
+def test_readiness_reads_the_migrations_once(client: Client) -> None:
+    readiness._migrations.cache_clear()
+    with mock.patch.object(readiness, "MigrationLoader", wraps=MigrationLoader) as loader:
+        assert [client.get("/ready").status_code for _ in range(3)] == [200, 200, 200]
+    # Checks of several databases may begin at the same time, each before another has read them.
+    assert 1 <= loader.call_count <= len(database_names())
+
+
+@pytest.mark.django_db(transaction=True)
 def test_not_ready_without_a_database(client: Client) -> None:
-    with mock.patch.object(readiness, "MigrationExecutor", side_effect=OperationalError("password of secret is wrong")):
+    with mock.patch.object(readiness, "MigrationRecorder", side_effect=OperationalError("password of secret is wrong")):
         response = client.get("/ready")
 
     databases = dict.fromkeys(database_names(), "unavailable")

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from django.core.exceptions import ImproperlyConfigured
 
 from config import databases, env, keys
+from config.profiles import PROFILES, SERVICES
 from tests.run import SHOP_VARIABLES
 
 ROOT = Path(__file__).parents[1]
@@ -125,6 +126,12 @@ def assert_one_clear_line(result: subprocess.CompletedProcess[str], variable: st
         ("PORT", "0"),
         ("PORT", "65536"),
         ("RATE_LIMITS", "few"),
+        ("RATE_LIMIT_ADDRESS", "often"),
+        ("RATE_LIMIT_ADDRESS", "100"),
+        ("RATE_LIMIT_CREDENTIALS", "300/fortnight"),
+        ("RATE_LIMIT_PAYMENTS", "0/minute"),
+        ("RATE_LIMIT_SEARCH", "1/minute and more"),
+        ("RATE_LIMIT_USER", "1/100year"),
         ("REDIS_URL", "localhost"),
         ("REDIS_URL", "redis://:secret@localhost:port/0"),
         ("RESERVATION_TTL", "0m"),
@@ -273,7 +280,7 @@ def test_services_with_one_url_share_one_alias(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("PRODUCTS_DATABASE_URL", "postgres://h/stock")
     monkeypatch.setenv("ORDERS_DATABASE_URL", "postgresql://h/shop")
 
-    table, aliases, _ = databases.from_environment(tmp_path)
+    table, aliases, _ = databases.from_environment(tmp_path, PROFILES["monolith"])
 
     assert aliases == {"users": "default", "products": "products", "orders": "default"}
     assert {alias: config["NAME"] for alias, config in table.items()} == {"default": "shop", "products": "stock"}
@@ -319,7 +326,7 @@ def test_further_public_keys_are_accepted_after_our_own(monkeypatch: pytest.Monk
 )
 def test_documents_get_a_database_of_their_own(monkeypatch: pytest.MonkeyPatch, url: str, name: str) -> None:
     monkeypatch.setenv("MONGODB_URL", url)
-    known, aliases, documents = databases.from_environment(Path("/data"))
+    known, aliases, documents = databases.from_environment(Path("/data"), PROFILES["monolith"])
     assert documents == "catalogue"
     assert (known["catalogue"]["HOST"], known["catalogue"]["NAME"]) == (url, name)
     assert documents not in aliases.values()
@@ -341,7 +348,7 @@ def test_a_broker_repeats_only_what_nobody_is_still_doing(tmp_path: Path, url: s
     # RabbitMQ sees a worker die; Redis has but the time to go by.
     assert url.startswith("amqp") or pause + hard < options["visibility_timeout"]
     assert manner == [True, True, 1, None, False]
-    names = ("users", "products", "orders", "housekeeping", "slow")
+    names = (*SERVICES, *(f"{service}-slow" for service in SERVICES), "housekeeping")
     assert queues == {f"one-{name}": "one-dead-letters" for name in names}
 
 
@@ -349,7 +356,11 @@ def test_every_variable_is_documented_and_kept_away_from_tests() -> None:
     files = [ROOT / "config" / "keys.py", *(ROOT / "config" / "settings").glob("*.py")]
     code = "\n".join(file.read_text() for file in files)
     read = set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', code))
-    read |= {"DATABASE_URL", "MONGODB_URL", *(f"{service.upper()}_DATABASE_URL" for service in databases.SERVICES)}
+    read |= {
+        "DATABASE_URL",
+        "MONGODB_URL",
+        *(f"{service.upper()}_{what}" for service in SERVICES for what in ("DATABASE_URL", "GRPC")),
+    }
     documented = set(re.findall(r"`([A-Z_]+)`", (ROOT / "docs" / "configuration.md").read_text()))
 
     assert read - documented == set()

@@ -45,7 +45,8 @@ def all_aliases() -> Sequence[str]:
 
 def every_alias() -> Sequence[str]:
     """Each database, that of documents included."""
-    return tuple(dict.fromkeys([*all_aliases(), settings.CATALOGUE_DATABASE]))
+    catalogue = [settings.CATALOGUE_DATABASE] if settings.CATALOGUE_DATABASE else []
+    return tuple(dict.fromkeys([*all_aliases(), *catalogue]))
 
 
 def let_go() -> None:

@@ -57,6 +57,14 @@ class Conflict(DomainError):
     code = "conflict"
 
 
+class AlreadyExists(Conflict):
+    """Something else has this name already."""
+
+
+class Exhausted(Conflict):
+    """There is not enough left of it."""
+
+
 class Busy(Conflict):
     """Somebody else has it in hand just now. Asking again in a moment may succeed: nothing was decided."""
 
@@ -92,3 +100,13 @@ class Unavailable(DomainError):
 
     code = "unavailable"
     retry_after = 5
+
+
+class ServiceUnavailable(Unavailable):
+    """Another service of the shop does not answer. Names it."""
+
+    code = "service_unavailable"
+
+    def __init__(self, service: str) -> None:
+        super().__init__(f"The {service} service does not answer. Try again in a moment.")
+        self.service = service

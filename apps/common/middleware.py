@@ -6,6 +6,7 @@ from shutil import copyfileobj
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
+from corsheaders.middleware import CorsMiddleware
 from django.conf import settings
 from django.core.exceptions import BadRequest, DisallowedHost, SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
@@ -24,15 +25,20 @@ class RequestGuard:
 
     It reads the body, so that nobody who answers sooner leaves it on the connection: the server would have to close it.
     A file that is sent where files belong waits on disk: whoever is asking, each thread keeps one of them at most.
+    Scripts of other origins may read a refusal like any other answer.
     """
 
     def __init__(self, get_response: Handler) -> None:
         self.get_response = get_response
+        self._cors = CorsMiddleware(get_response)
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         with SpooledTemporaryFile(max_size=settings.DATA_UPLOAD_MAX_MEMORY_SIZE) as aside:
             refusal = _refusal_of_body(request, aside) or _refusal_of_content(request)
-            return refusal or self.get_response(request)
+            if refusal is None:
+                return self.get_response(request)
+            self._cors.add_response_headers(request, refusal)
+            return refusal
 
 
 def _refusal_of_body(request: HttpRequest, aside: IO[bytes]) -> HttpResponse | None:

@@ -8,9 +8,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import IO
 
 logger = logging.getLogger(__name__)
 
@@ -22,10 +23,14 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass
 class Process:
-    """A command that should always be running."""
+    """A command that should always be running. `environment` is added to our own; `is_prefixed` has each line that it
+    prints begin with its name.
+    """
 
     name: str
     command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    is_prefixed: bool = False
     running: "subprocess.Popen[bytes] | None" = None
     started_at: float = 0
     failures: int = 0
@@ -69,12 +74,28 @@ class Supervisor:
             process.start_again_at = now + pause
         if now >= process.start_again_at:
             process.started_at = now
-            process.running = _start(process.command)
+            process.running = _start(process)
 
 
-def _start(command: Sequence[str]) -> "subprocess.Popen[bytes]":
+def _start(process: Process) -> "subprocess.Popen[bytes]":
     # A session of its own: Ctrl-C in a terminal reaches the supervisor only, which then stops the rest in order.
-    return subprocess.Popen(command, start_new_session=True, preexec_fn=_die_with_parent)  # noqa: S603, PLW1509
+    running = subprocess.Popen(  # noqa: S603
+        process.command,
+        env={**os.environ, **process.environment},
+        stdout=subprocess.PIPE if process.is_prefixed else None,
+        stderr=subprocess.STDOUT if process.is_prefixed else None,
+        start_new_session=True,
+        preexec_fn=_die_with_parent,  # noqa: PLW1509
+    )
+    if running.stdout is not None:
+        threading.Thread(target=_print, args=(process.name, running.stdout), daemon=True).start()
+    return running
+
+
+def _print(name: str, lines: IO[bytes]) -> None:
+    for line in lines:
+        sys.stderr.buffer.write(f"{name:<9}| ".encode() + line)
+        sys.stderr.buffer.flush()
 
 
 def _die_with_parent() -> None:

@@ -35,9 +35,14 @@ def single_line(text: str) -> None:
         raise ValidationError("Line breaks and tabs are not allowed here.", code="control_characters")
 
 
+def is_text(text: str) -> bool:
+    """Whether no control character is in it."""
+    return not _CONTROL.search(text)
+
+
 def is_line(text: str) -> bool:
     """Whether neither rule refuses the text."""
-    return not _CONTROL.search(text) and not _BREAK.search(text)
+    return is_text(text) and not _BREAK.search(text)
 
 
 def is_too_deep(data: object) -> bool:

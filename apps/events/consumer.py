@@ -16,6 +16,7 @@ from django.db.models import QuerySet
 from django_guid import clear_guid, set_guid
 
 from apps.common.databases import alias_of, atomic, later
+from apps.common.errors import ServiceUnavailable
 from apps.events import inbox
 from apps.events.envelope import Event
 from apps.events.models import FailedDelivery
@@ -32,7 +33,7 @@ MAX_PAUSE = 15
 # What a subscriber itself raises is about a message that nobody can read: it is put aside, not acknowledged.
 _PUT_ASIDE: Any = {"acks_on_failure": False}
 # Not the event's fault: what is left of the batch is tried again.
-LATER = (OperationalError, InterfaceError, SoftTimeLimitExceeded)
+LATER = (OperationalError, InterfaceError, SoftTimeLimitExceeded, ServiceUnavailable)
 
 
 def subscriber(

@@ -5,24 +5,24 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from django.conf import settings
 
-from apps.common.databases import alias_of
-from apps.events.models import FailedDelivery, InboxEntry, OutboxEvent
+from apps.events import services
+from apps.events.models import OutboxEvent
 
 
 def missing(events: Iterable[OutboxEvent]) -> Mapping[str, Sequence[OutboxEvent]]:
-    """Subscriber → those of the events that it should have heard of, and has neither dealt with nor failed on."""
+    """Subscriber → those of the events that it should have heard of, and has neither dealt with nor failed on.
+
+    Raises:
+        ServiceUnavailable: the service of a subscriber cannot be asked.
+    """
     heard_by: dict[str, list[OutboxEvent]] = defaultdict(list)
     for event in events:
         for consumer in settings.EVENT_SUBSCRIBERS.get(event.type, ()):
             heard_by[consumer].append(event)
     left = {}
     for consumer, expected in heard_by.items():
-        alias = alias_of(consumer.partition(".")[0])
-        wanted = {"consumer": consumer, "event_id__in": [event.id for event in expected]}
-        done = {
-            *InboxEntry.objects.using(alias).filter(**wanted).values_list("event_id", flat=True),
-            *FailedDelivery.objects.using(alias).filter(**wanted).values_list("event_id", flat=True),
-        }
-        if lost := [event for event in expected if event.id not in done]:
+        inbox = services.of(consumer.partition(".")[0])
+        unheard = set(inbox.list_unheard(consumer=consumer, event_ids=[event.id for event in expected]))
+        if lost := [event for event in expected if event.id in unheard]:
             left[consumer] = lost
     return left

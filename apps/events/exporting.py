@@ -9,6 +9,7 @@ from django.db import connections
 from apps.common.databases import all_aliases
 from apps.common.outages import Outage
 from apps.events import outlets
+from apps.events.webhooks import rows
 from apps.events.webhooks.sending import Sender, send_due
 
 logger = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ _TROUBLE_SECONDS = 2.0
 def keep_exporting(name: str, stop: threading.Event) -> None:
     """Hand the outlet what it has yet to get until told to stop, and send webhooks."""
     outage = Outage(f"The outlet of events {name!r}")
-    sending = Sender() if name == outlets.WEBHOOKS else nullcontext()
+    sending = Sender() if name == outlets.WEBHOOKS and rows.are_here() else nullcontext()
     with closing(outlets.make(name)) as outlet, sending as sender:
         while not stop.is_set():
             try:
@@ -46,4 +47,5 @@ def export_all() -> None:
                     pass
         except Exception as error:  # noqa: BLE001 - as above
             logger.warning("The outlet of events %r does not answer (%s: %s)", name, type(error).__name__, error)
-    send_due()
+    if rows.are_here():
+        send_due()

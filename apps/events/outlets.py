@@ -12,10 +12,11 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from apps.common.databases import later, skips_locked
+from apps.events import services
 from apps.events.envelope import Event
 from apps.events.models import OutboxEvent, PendingExport
 from apps.events.targets import AmqpExchange, RedisStream
-from apps.events.webhooks import fan_out
+from apps.events.webhooks import fan_out, rows
 
 _BATCH = 100
 # A relay that died is replaced after this. Publishing a batch takes longer only if the outlet takes seconds for each.
@@ -34,8 +35,22 @@ class Outlet(Protocol):
         """Let go of the connection."""
 
 
+class Webhooks:
+    """The outlet to webhooks, which are noted where their service has them."""
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """
+        Raises:
+            DatabaseError, ServiceUnavailable: nobody can note them there.
+        """
+        services.of(settings.WEBHOOKS_SERVICE).note_for_webhooks(events=events)
+
+    def close(self) -> None:
+        """It has no connection of its own."""
+
+
 _OUTLETS: Mapping[str, Callable[[], Outlet]] = {
-    WEBHOOKS: fan_out.Webhooks,
+    WEBHOOKS: Webhooks,
     "amqp": AmqpExchange,
     "redis": RedisStream,
 }
@@ -58,17 +73,19 @@ def enlist(alias: str, events: Sequence[OutboxEvent]) -> None:
     if not public:
         return
     wanted = _wanted_by_webhooks(public)
-    rows = [
+    pending = [
         PendingExport(outlet=name, event=event)
         for name in configured()
         for event in (wanted if name == WEBHOOKS else public)
     ]
     # A transaction for nothing would lock a SQLite file.
-    if rows:
-        PendingExport.objects.using(alias).bulk_create(rows, ignore_conflicts=True)
+    if pending:
+        PendingExport.objects.using(alias).bulk_create(pending, ignore_conflicts=True)
 
 
 def _wanted_by_webhooks(events: Sequence[OutboxEvent]) -> Sequence[OutboxEvent]:
+    if not rows.are_here():
+        return events
     try:
         wanting = fan_out.wanting_endpoints()
     except DatabaseTrouble:
@@ -84,17 +101,17 @@ def export_batch(alias: str, name: str, outlet: Outlet) -> int:
         Exception: the outlet is away; the events wait, and none has overtaken another.
     """
     pending = PendingExport.objects.using(alias).filter(outlet=name)
-    rows = _lease(alias, name)
-    if not rows:
+    leased = _lease(alias, name)
+    if not leased:
         return 0
-    mine = pending.filter(pk__in=[row.pk for row in rows])
+    mine = pending.filter(pk__in=[row.pk for row in leased])
     try:
-        outlet.publish([row.event.to_event() for row in rows])
+        outlet.publish([row.event.to_event() for row in leased])
     except Exception:
         mine.update(available_at=Now())
         raise
     mine.delete()
-    return len(rows)
+    return len(leased)
 
 
 def _lease(alias: str, name: str) -> Sequence[PendingExport]:
@@ -104,6 +121,6 @@ def _lease(alias: str, name: str) -> Sequence[PendingExport]:
         return []
     with transaction.atomic(using=alias):
         locked = due.select_for_update(skip_locked=skips_locked(alias), of=("self",))
-        rows = list(locked.select_related("event").order_by("event_id")[:_BATCH])
-        PendingExport.objects.using(alias).filter(pk__in=[row.pk for row in rows]).update(available_at=later(_LEASE))
-    return rows
+        leased = list(locked.select_related("event").order_by("event_id")[:_BATCH])
+        PendingExport.objects.using(alias).filter(pk__in=[row.pk for row in leased]).update(available_at=later(_LEASE))
+    return leased

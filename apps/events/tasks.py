@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from apps.common.bulk import delete_in_batches
 from apps.common.databases import all_aliases, later
+from apps.common.errors import ServiceUnavailable
 from apps.events.delivery import missing
 from apps.events.models import FailedDelivery, InboxEntry, InboxPosition, OutboxEvent
 from apps.events.relay import send
@@ -48,7 +49,11 @@ def confirm_deliveries() -> None:
             published_at__lt=later(-_IN_FLIGHT), delivered_at=None, available_at__lte=Now()
         )
         events = list(unsure.order_by("published_at")[:_CONFIRM_BATCH])
-        lost = missing(events)
+        try:
+            lost = missing(events)
+        except ServiceUnavailable as error:
+            logger.warning("Deliveries are confirmed later: %s", error)
+            return
         for consumer, batch in lost.items():
             logger.warning("%d events never reached %s; they are sent again", len(batch), consumer)
             send(consumer, [event.to_event().to_message() for event in batch])

@@ -9,7 +9,17 @@ from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
-from apps.common.errors import Busy, Conflict, Forbidden, InvalidInput, NotFound, PaymentRefused, Unavailable
+from apps.common.errors import (
+    AlreadyExists,
+    Busy,
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    PaymentRefused,
+    Unavailable,
+)
+from apps.common.paging import PAGE_SIZE
 from apps.products.interface import StockLine
 
 
@@ -179,6 +189,14 @@ class Order:
 
 
 @dataclass(frozen=True)
+class OrderPage:
+    """Some orders, newest first. `next_cursor` is for the page after this one; None: there is none."""
+
+    orders: Sequence[Order]
+    next_cursor: UUID | None
+
+
+@dataclass(frozen=True)
 class TimelineEntry:
     """A change of an order: when, by whom (no id: the shop itself) and why. `sequence` counts the order's changes."""
 
@@ -217,6 +235,12 @@ class StaffOnly(Forbidden):
     """Not for customers, whosever order it is."""
 
     code = "staff_only"
+
+
+class OrderIdTaken(AlreadyExists):
+    """Somebody else's order has the id that was chosen for a new one."""
+
+    code = "order_id_taken"
 
 
 class InvalidTransition(Conflict):
@@ -334,6 +358,7 @@ class OrderService(ABC):
             AmountTooLarge: the total has too many digits.
             ReservationClosed (apps.products.interface): an earlier attempt with this id was cut off so long ago that
                 its stock was given back. Place the order anew.
+            OrderIdTaken: the id is that of somebody else's order, which stays as it is.
         """
 
     @abstractmethod
@@ -341,6 +366,26 @@ class OrderService(ABC):
         """
         Raises:
             OrderNotFound: unknown, or somebody else's.
+        """
+
+    @abstractmethod
+    def list_orders(
+        self,
+        *,
+        actor: Actor,
+        user_id: UUID | None = None,
+        status: OrderStatus | None = None,
+        created_from: datetime | None = None,
+        created_to: datetime | None = None,
+        cursor: UUID | None = None,
+        page_size: int = PAGE_SIZE,
+    ) -> OrderPage:
+        """The orders that the actor may see, newest first: of one user, of one status, created at or after
+        `created_from` and before `created_to`. A page has at most `MAX_PAGE_SIZE` of them, and costs the same however
+        far the `cursor` has come.
+
+        Raises:
+            OrderNotFound: `user_id` is somebody else's.
         """
 
     @abstractmethod
@@ -398,7 +443,7 @@ class OrderService(ABC):
         """
 
     @abstractmethod
-    def take_notice(self, *, provider: str, body: bytes, headers: Mapping[str, str]) -> None:
+    def handle_provider_message(self, *, provider: str, body: bytes, headers: Mapping[str, str]) -> None:
         """Settle the payment or refund that a provider's message names, by asking the provider. What the message says
         beyond that is not believed, so that it does no harm late, twice or out of order.
 

@@ -9,8 +9,21 @@ from enum import StrEnum
 from types import MappingProxyType
 from uuid import UUID
 
-from apps.common.errors import Conflict, InvalidInput, NotFound, StaleVersion, Unavailable
+from apps.common.errors import (
+    AlreadyExists,
+    Conflict,
+    Exhausted,
+    InvalidInput,
+    NotFound,
+    Problem,
+    StaleVersion,
+    Unavailable,
+)
+from apps.common.paging import PAGE_SIZE
 
+# Of one order, and so of its reservation: how many lines, and how many units of each.
+MAX_LINES = 1000
+MAX_QUANTITY = 1_000_000
 # Free attributes of a product, such as {"colour": "red", "watts": 60}.
 AttributeValue = str | int | float | bool | None
 Attributes = Mapping[str, AttributeValue]
@@ -93,6 +106,87 @@ def etag_of(revision: int, stock: int) -> str:
 
 
 @dataclass(frozen=True)
+class ProductFilter:
+    """What a list is narrowed to; None does not narrow. `category` is an id, a slug or a name, with all below it.
+
+    Only with `include_inactive` does `active` say anything: which of the two, or both.
+    """
+
+    category: str | None = None
+    min_price: Decimal | None = None
+    max_price: Decimal | None = None
+    tag: str | None = None
+    in_stock: bool | None = None
+    group: str | None = None
+    # Name → values of which one must fit, all as texts.
+    attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    include_inactive: bool = False
+    active: bool | None = None
+
+
+class Ordering(StrEnum):
+    """What a list is ordered by; with a minus, the largest or latest comes first."""
+
+    PRICE = "price"
+    PRICE_DESCENDING = "-price"
+    NAME = "name"
+    NAME_DESCENDING = "-name"
+    OLDEST = "created_at"
+    NEWEST = "-created_at"
+
+
+EVERYTHING = ProductFilter()
+
+
+@dataclass(frozen=True)
+class CategoryCount:
+    id: UUID
+    name: str
+    slug: str
+    count: int
+
+
+@dataclass(frozen=True)
+class TagCount:
+    tag: str
+    count: int
+
+
+@dataclass(frozen=True)
+class PriceBand:
+    """Products that cost at least `min` and less than `max`."""
+
+    min: Decimal
+    max: Decimal | None
+    count: int
+
+
+@dataclass(frozen=True)
+class Facets:
+    """How many products of a search are in each category, have each tag, and cost how much; the most frequent ones."""
+
+    categories: Sequence[CategoryCount]
+    tags: Sequence[TagCount]
+    price_bands: Sequence[PriceBand]
+
+
+@dataclass(frozen=True)
+class ProductPage:
+    """Some of the products that were asked for. `count` is that of all; after the last page there is no next."""
+
+    products: Sequence[Product]
+    count: int
+    next_page: int | None
+
+
+@dataclass(frozen=True)
+class SearchPage(ProductPage):
+    """Some of what a search has found. The facets count all of it."""
+
+    facets: Facets
+
+
+@dataclass(frozen=True)
 class NewProduct:
     """A product to be made. `category` is an id, a slug or a name; an unknown name is created."""
 
@@ -110,7 +204,7 @@ class NewProduct:
 
     def __post_init__(self) -> None:
         if self.stock < 0:
-            raise ValueError(f"{self.stock} units cannot be in stock.")
+            raise InvalidInput(Problem(f"{self.stock} units cannot be in stock.", attr="stock"))
 
 
 @dataclass(frozen=True)
@@ -131,14 +225,14 @@ class ProductChange:
 
 @dataclass(frozen=True)
 class StockLine:
-    """So many units of a product: at least one."""
+    """So many units of a product: at least one, and at most `MAX_QUANTITY`."""
 
     product_id: UUID
     quantity: int
 
     def __post_init__(self) -> None:
-        if self.quantity < 1:
-            raise ValueError(f"{self.quantity} units cannot be ordered.")
+        if not 1 <= self.quantity <= MAX_QUANTITY:
+            raise InvalidInput(Problem(f"{self.quantity} units cannot be ordered.", attr="quantity"))
 
 
 @dataclass(frozen=True)
@@ -241,7 +335,7 @@ class CategoryTooDeep(Conflict):
     code = "category_too_deep"
 
 
-class CategoryExists(Conflict):
+class CategoryExists(AlreadyExists):
     """Its parent has a category of that name, or another category has that slug."""
 
     code = "category_exists"
@@ -293,7 +387,7 @@ class StorageUnavailable(Unavailable):
     code = "storage_unavailable"
 
 
-class SkuTaken(Conflict):
+class SkuTaken(AlreadyExists):
     code = "sku_taken"
 
 
@@ -301,7 +395,7 @@ class StaleProduct(StaleVersion):
     """The product has changed since the caller read it."""
 
 
-class OutOfStock(Conflict):
+class OutOfStock(Exhausted):
     """Names each line that is short, with what is available."""
 
     code = "out_of_stock"
@@ -343,8 +437,9 @@ class ProductService(ABC):
         """Add a product with its first stock; publishes `product.created`. A SKU is made when absent.
 
         Raises:
+            InvalidInput: a field is not what products have. Names each.
             SkuTaken: another product has it, ignoring case.
-            InvalidPrice: negative, or more places than the currency has.
+            InvalidPrice: negative, too large, or more places than the currency has.
             CategoryNotFound, AmbiguousCategory: the category is an unknown id, or a name that several have.
             StockLimit: too many units.
         """
@@ -356,7 +451,7 @@ class ProductService(ABC):
         Raises:
             ProductNotFound: unknown or deleted.
             StaleProduct: the product is no longer at `if_revision`.
-            SkuTaken, InvalidPrice, CategoryNotFound, AmbiguousCategory: as for `create_product`.
+            InvalidInput, SkuTaken, InvalidPrice, CategoryNotFound, AmbiguousCategory: as for `create_product`.
         """
 
     @abstractmethod
@@ -382,6 +477,46 @@ class ProductService(ABC):
         """
 
     @abstractmethod
+    def get_product_by_sku(self, *, sku: str, include_inactive: bool = False) -> Product:
+        """The product with this SKU, ignoring case.
+
+        Raises:
+            ProductNotFound: as for `get_product`.
+        """
+
+    @abstractmethod
+    def list_products(
+        self,
+        *,
+        narrowed: ProductFilter = EVERYTHING,
+        ordering: Ordering = Ordering.NEWEST,
+        page: int = 1,
+        page_size: int = PAGE_SIZE,
+    ) -> ProductPage:
+        """A page of the catalogue, in a bounded number of queries. No page has more than `MAX_PAGE_SIZE`.
+
+        Raises:
+            InvalidInput: something is negative, or longer than anything that it could find. Names it.
+        """
+
+    @abstractmethod
+    def search_products(
+        self,
+        *,
+        text: str,
+        narrowed: ProductFilter = EVERYTHING,
+        ordering: Ordering | None = None,
+        page: int = 1,
+        page_size: int = PAGE_SIZE,
+    ) -> SearchPage:
+        """A page of the products that have every word of the text, or a word that begins so; best match first unless
+        another order is asked for.
+
+        Raises:
+            InvalidInput: as for `list_products`, or the text is too long.
+        """
+
+    @abstractmethod
     def get_products(self, *, product_ids: Sequence[UUID]) -> Sequence[Product]:
         """The active products among these ids, in no order, in a bounded number of queries."""
 
@@ -392,6 +527,7 @@ class ProductService(ABC):
 
         Raises:
             ProductNotFound: unknown or deleted.
+            InvalidInput: `alt` is no line, or too long.
             NotAPicture: no JPEG, PNG, WebP, GIF or AVIF by its content, or a damaged one.
             PictureTooLarge: too many bytes or pixels.
             TooManyPictures: the product has as many as it may.
@@ -405,6 +541,7 @@ class ProductService(ABC):
         Raises:
             ProductNotFound: unknown or deleted.
             InvalidArrangement: not each of its pictures, once.
+            InvalidInput: an `alt` is no line, or too long.
         """
 
     @abstractmethod
@@ -414,6 +551,7 @@ class ProductService(ABC):
         Raises:
             ProductNotFound: unknown or deleted.
             PictureNotFound: the product has no such picture.
+            InvalidInput: `alt` is no line, or too long.
         """
 
     @abstractmethod
@@ -430,7 +568,7 @@ class ProductService(ABC):
         """Remove files, older than a day, that no product in the shop refers to. Returns how many.
 
         Raises:
-            OSError: the storage does not answer; what it has removed until then is gone.
+            StorageUnavailable: where pictures are kept does not answer; what was removed until then is gone.
         """
 
     @abstractmethod
@@ -445,6 +583,7 @@ class ProductService(ABC):
         """Add a category. A slug is made when absent.
 
         Raises:
+            InvalidInput: the name or the slug is not what categories have. Names it.
             CategoryNotFound: there is no such parent.
             CategoryExists: the name is taken below that parent, or the slug anywhere.
             CategoryTooDeep: the tree would be deeper than ten levels.
@@ -464,7 +603,7 @@ class ProductService(ABC):
 
         Raises:
             CategoryNotFound: unknown category or parent.
-            CategoryExists, CategoryTooDeep: as for `create_category`.
+            InvalidInput, CategoryExists, CategoryTooDeep: as for `create_category`.
             CategoryCycle: the parent is the category itself or below it.
         """
 
@@ -500,6 +639,7 @@ class ProductService(ABC):
             ProductNotFound: unknown or deleted.
             StockBelowReserved: fewer would be on hand than are promised to orders.
             StockLimit: too many units.
+            InvalidInput: both of them, or neither, or no line that says why.
         """
 
     @abstractmethod
@@ -507,9 +647,10 @@ class ProductService(ABC):
         """Hold stock for an order, for that long from now: every line or none. Repeating it for an order returns the
         first answer.
 
-        Lines are one per product. The answer is in the order of `lines`.
+        Lines are one per product, at most `MAX_LINES`. The answer is in the order of `lines`.
 
         Raises:
+            InvalidInput: two lines of a product, too many of them, or a time that nothing is held for.
             OutOfStock: names each line that is short, with what is available.
             ProductNotFound: names each line whose product is unknown or no longer sold.
             ReservationClosed: the order's reservation was released before.
@@ -525,7 +666,7 @@ class ProductService(ABC):
 
         Raises:
             ChangeOvertaken: a later change was asked for before, or this one was refused.
-            OutOfStock, ProductNotFound: as for `reserve_stock`.
+            InvalidInput, OutOfStock, ProductNotFound: as for `reserve_stock`.
             ReservationClosed: committed or released before.
             ReservationNotFound: nothing was ever reserved for the order.
         """
@@ -563,7 +704,7 @@ class ProductService(ABC):
         returns: Mapping[UUID, Sequence[StockReturn]] = MappingProxyType({}),
     ) -> None:
         """`commit_reservation` and `release_reservation` for many orders, and `returns` of what they had deducted; each
-        order is in one of the three. One transaction, and a number of statements that hardly depends on theirs.
+        order is in one of the three. One transaction, and a number of statements that does not depend on theirs.
 
         A return puts back once what it names, and never more than was deducted. An order whose payment has not been
         heard of yet is deducted first. Publishes `stock.changed`.
@@ -582,4 +723,8 @@ class ProductService(ABC):
 
     @abstractmethod
     def list_active_reservations(self, *, after: UUID | None, limit: int) -> Sequence[Reservation]:
-        """Reservations that hold stock, by order id, from the one after `after`."""
+        """Reservations that hold stock, by order id, from the one after `after`; at most `limit`.
+
+        Raises:
+            InvalidInput: the limit is less than one.
+        """

@@ -7,7 +7,11 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from apps.common.errors import Conflict, InvalidInput, NotFound, Unauthenticated
+from apps.common.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Unauthenticated
+
+# How many of one user are listed: more than anybody reads, while a program that logs in anew for every call has as many
+# as it likes.
+MOST_SESSIONS = 100
 
 
 class Role(StrEnum):
@@ -68,10 +72,39 @@ class Principal:
         """Always true; REST framework asks."""
         return True
 
-    @property
-    def pk(self) -> UUID:
-        """The id, by the name under which REST framework's throttles ask for it."""
-        return self.id
+
+class Scope(StrEnum):
+    """What a service token lets another system do."""
+
+    USERS_READ = "users:read"
+    USERS_WRITE = "users:write"
+    TOKENS_READ = "tokens:read"
+    PRODUCTS_READ = "products:read"
+    PRODUCTS_WRITE = "products:write"
+    STOCK_WRITE = "stock:write"
+    ORDERS_READ = "orders:read"
+    ORDERS_WRITE = "orders:write"
+    EVENTS = "events"
+
+
+@dataclass(frozen=True)
+class ServiceAccount:
+    """Another system that is asking, as its service token says."""
+
+    id: UUID
+    name: str
+    scopes: frozenset[Scope]
+
+
+Caller = Principal | ServiceAccount
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whose a token is, and when that token expires."""
+
+    caller: Caller
+    expires_at: datetime
 
 
 @dataclass(frozen=True)
@@ -117,11 +150,11 @@ class SessionNotFound(NotFound):
     code = "session_not_found"
 
 
-class EmailTaken(Conflict):
+class EmailTaken(AlreadyExists):
     code = "email_taken"
 
 
-class UsernameTaken(Conflict):
+class UsernameTaken(AlreadyExists):
     code = "username_taken"
 
 
@@ -187,6 +220,14 @@ class UserService(ABC):
         """
 
     @abstractmethod
+    def identify_caller(self, *, token: str) -> Identity:
+        """Who presents this token: a person's access token, or the service token of another system.
+
+        Raises:
+            InvalidToken: it is neither, or its session has ended, or it was revoked.
+        """
+
+    @abstractmethod
     def log_out(self, *, user_id: UUID, session_id: UUID) -> None:
         """End one session of the user; its tokens stop working at once.
 
@@ -210,7 +251,7 @@ class UserService(ABC):
 
     @abstractmethod
     def list_sessions(self, *, user_id: UUID) -> Sequence[Session]:
-        """The user's live sessions, newest first."""
+        """The user's live sessions, newest first; at most `MOST_SESSIONS`. Ending some brings older ones up."""
 
     @abstractmethod
     def update_profile(self, *, user_id: UUID, profile: Profile) -> User:

@@ -1,32 +1,30 @@
-"""Whether a session still lives, remembered so that a request need not ask the database."""
+"""Whether a session still lives: by its mark where processes share a cache, else by its row."""
 
 from collections.abc import Iterable
-from datetime import timedelta
 from uuid import UUID
 
-from django.core.cache import cache
 from django.utils import timezone
 
+from apps.common import session_marks
 from apps.users.models import Session
-from apps.users.tokens import AccessToken
-
-_LIVE, _ENDED = "live", "ended"
-_REMEMBERED = timedelta(minutes=1)
 
 
 def is_live(session_id: UUID) -> bool:
     """Whether the session's tokens are good."""
-    state = cache.get(_key(session_id))
-    if state is None:
-        is_in_database = Session.objects.filter(pk=session_id, revoked_at=None, expires_at__gt=timezone.now()).exists()
-        state = _LIVE if is_in_database else _ENDED
-        _note_unless_known(session_id, state)
-    return bool(state == _LIVE)
+    known = session_marks.is_known(session_id)
+    if known is not None:
+        return known
+    is_in_database = Session.objects.filter(pk=session_id, revoked_at=None, expires_at__gt=timezone.now()).exists()
+    if is_in_database:
+        session_marks.mark_live(session_id)
+    else:
+        session_marks.mark_ended([session_id])
+    return is_in_database
 
 
 def note_started(session_id: UUID) -> None:
     """Remember a new session. Call it when its row has committed."""
-    _note_unless_known(session_id, _LIVE)
+    session_marks.mark_live(session_id)
 
 
 def note_ended(session_ids: Iterable[UUID]) -> None:
@@ -34,14 +32,4 @@ def note_ended(session_ids: Iterable[UUID]) -> None:
 
     They are marked, not forgotten: a request that read the row before the commit would bring a forgotten one back.
     """
-    # By then the mark has outlived every token that it refuses.
-    cache.set_many({_key(session_id): _ENDED for session_id in session_ids}, AccessToken.lifetime.total_seconds())
-
-
-def _note_unless_known(session_id: UUID, state: str) -> None:
-    # Not for long: should Redis be away when the session ends, the mark that it lives must not outlast it by much.
-    cache.add(_key(session_id), state, _REMEMBERED.total_seconds())
-
-
-def _key(session_id: UUID) -> str:
-    return f"users:session:{session_id}"
+    session_marks.mark_ended(session_ids)

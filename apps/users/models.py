@@ -132,6 +132,23 @@ class Session(models.Model):
         return f"{self.user_id} from {self.address}"
 
 
+class ServiceToken(models.Model):
+    """A token that was given to another system. The token itself is not kept, and cannot be shown again."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    name = models.CharField(max_length=100)
+    scopes = models.JSONField()
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Activity(models.Model):
     """A line of a user's activity log."""
 

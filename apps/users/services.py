@@ -12,12 +12,14 @@ from django.db.models import QuerySet
 from apps.common.databases import atomic
 from apps.common.errors import Conflict, Problem
 from apps.events.outbox import publish
-from apps.users import liveness, models, passwords, sessions, tokens
+from apps.users import liveness, models, passwords, service_tokens, sessions, tokens
 from apps.users.events import DEACTIVATED, REGISTERED, UPDATED, user_fact
 from apps.users.interface import (
+    MOST_SESSIONS,
     ActivityLine,
     Client,
     EmailTaken,
+    Identity,
     InvalidProfile,
     InvalidToken,
     OwnRole,
@@ -82,6 +84,16 @@ class LocalUserService(UserService):
             raise InvalidToken("The session has ended.")
         return principal
 
+    def identify_caller(self, *, token: str) -> Identity:
+        identity = tokens.read_any(token)
+        caller = identity.caller
+        if isinstance(caller, Principal):
+            if not liveness.is_live(caller.session_id):
+                raise InvalidToken("The session has ended.")
+        elif not service_tokens.is_live(caller.id):
+            raise InvalidToken("The service token was revoked.")
+        return identity
+
     def log_out(self, *, user_id: UUID, session_id: UUID) -> None:
         with atomic("users"):
             ended = sessions.end(models.Session.objects.filter(pk=session_id, user_id=user_id))
@@ -95,7 +107,8 @@ class LocalUserService(UserService):
         return to_user(_get(models.User.objects.filter(email_folded=models.fold(email))))
 
     def list_sessions(self, *, user_id: UUID) -> Sequence[Session]:
-        return [_to_session(row) for row in sessions.live(models.Session.objects.filter(user_id=user_id))]
+        live = sessions.live(models.Session.objects.filter(user_id=user_id)).order_by("-id")
+        return [_to_session(row) for row in live[:MOST_SESSIONS]]
 
     def update_profile(self, *, user_id: UUID, profile: Profile) -> User:
         with _unique_names(user_id, profile.username, profile.email), atomic("users"):

@@ -12,13 +12,16 @@ from kombu import Exchange, Queue
 
 from apps.common.money import is_currency
 from apps.common.schedules import Every
-from config import databases, env, keys
+from config import databases, env, keys, profiles
 
 # Generic classes of Django, such as ModelAdmin[Order], can be written at run time.
 django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parents[2]
 DATA_DIR = env.folder("DATA_DIR", BASE_DIR / "var")
+
+# Which services run in this process.
+PROFILE = profiles.current()
 
 # --- Development or production -------------------------------------------------------------------
 
@@ -38,12 +41,12 @@ if not DEBUG:
 
 # --- What runs -----------------------------------------------------------------------------------
 
+# Django's own apps refer to the user, so they are where users are.
+_PAGES_APPS = ["django.contrib.admin", "django.contrib.sessions", "django.contrib.messages"]
+_ACCOUNTS_APPS = ["django.contrib.auth", "django.contrib.contenttypes"]
 INSTALLED_APPS = [
-    "django.contrib.admin",
-    "django.contrib.auth",
-    "django.contrib.contenttypes",
-    "django.contrib.sessions",
-    "django.contrib.messages",
+    *(_PAGES_APPS if PROFILE.has_pages else []),
+    *(_ACCOUNTS_APPS if PROFILE.runs("users") else []),
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "corsheaders",
@@ -55,28 +58,37 @@ INSTALLED_APPS = [
     "drf_standardized_errors",
     "apps.common",
     "apps.events",
-    "apps.users",
-    "apps.products",
-    "apps.orders",
+    *(f"apps.{service}" for service in PROFILE.services),
+    "grpc_api",
 ]
 
-MIDDLEWARE = [
-    "django_guid.middleware.guid_middleware",
-    "apps.common.middleware.RequestGuard",
-    "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
-    "corsheaders.middleware.CorsMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
+_PAGES_MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+]
+# First what puts headers on every answer, also on those that refuse.
+MIDDLEWARE = [
+    "django_guid.middleware.guid_middleware",
+    "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    # Before whoever may answer without reading the body.
+    "apps.common.middleware.RequestGuard",
+    "corsheaders.middleware.CorsMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "config.rate_limits.RateLimits",
+    *(["django.contrib.sessions.middleware.SessionMiddleware"] if PROFILE.has_pages else []),
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    *(_PAGES_MIDDLEWARE if PROFILE.has_pages else []),
     "config.middleware.ErrorAnswers",
 ]
 
-ROOT_URLCONF = "config.urls"
+ROOT_URLCONF = PROFILE.urls
 WSGI_APPLICATION = "config.wsgi.application"
+_PAGES_CONTEXT = [
+    "django.contrib.auth.context_processors.auth",
+    "django.contrib.messages.context_processors.messages",
+]
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -86,8 +98,7 @@ TEMPLATES = [
         "OPTIONS": {
             "context_processors": [
                 "django.template.context_processors.request",
-                "django.contrib.auth.context_processors.auth",
-                "django.contrib.messages.context_processors.messages",
+                *(_PAGES_CONTEXT if PROFILE.has_pages else []),
             ]
         },
     }
@@ -109,11 +120,47 @@ APPEND_SLASH = False
 
 # A development shop has log-ins that everybody knows: only this machine may reach it, unless BIND says otherwise.
 BIND = env.address("BIND", "127.0.0.1" if DEBUG else "0.0.0.0")  # noqa: S104 - a container is reached from outside
-PORT = env.integer("PORT", 8080, low=1, high=65535)
+PORT = env.integer("PORT", PROFILE.port, low=1, high=65535)
+GRPC_PORT = env.integer("GRPC_PORT", PROFILE.grpc_port, low=1, high=65535)
+if GRPC_PORT == PORT:
+    raise ImproperlyConfigured("GRPC_PORT and PORT must differ.")
+# How many calls are answered at once, besides streams.
+GRPC_THREADS = env.integer("GRPC_THREADS", 16, low=1, high=256)
+# How long another service is waited for.
+GRPC_DEADLINE = env.duration("GRPC_DEADLINE", "2s")
+# PEM files: who this process is, as a server and to servers; whom it believes; whether its callers must show the same.
+GRPC_TLS_CERTIFICATE = env.file("GRPC_TLS_CERTIFICATE")
+GRPC_TLS_KEY = env.file("GRPC_TLS_KEY")
+GRPC_TLS_AUTHORITY = env.file("GRPC_TLS_AUTHORITY")
+GRPC_TLS_MUTUAL = env.flag("GRPC_TLS_MUTUAL", default=False)
+if bool(GRPC_TLS_CERTIFICATE) != bool(GRPC_TLS_KEY):
+    raise ImproperlyConfigured("GRPC_TLS_CERTIFICATE and GRPC_TLS_KEY must be set together.")
+if GRPC_TLS_MUTUAL and not (GRPC_TLS_CERTIFICATE and GRPC_TLS_AUTHORITY):
+    raise ImproperlyConfigured("GRPC_TLS_MUTUAL needs GRPC_TLS_CERTIFICATE, GRPC_TLS_KEY and GRPC_TLS_AUTHORITY.")
+
+# --- Other services ------------------------------------------------------------------------------
+
+# Where a service is that does not run in this process. The staff pages work on every service's data in process.
+PEERS: dict[str, str] = {}
+if PROFILE.name != "admin":
+    PEERS = {
+        service: address
+        for service in profiles.SERVICES
+        if service != PROFILE.name and (address := env.peer(f"{service.upper()}_GRPC"))
+    }
+for _service in profiles.SERVICES:
+    if not PROFILE.runs(_service) and _service not in PEERS:
+        raise ImproperlyConfigured(
+            f"{_service.upper()}_GRPC must be set, to host:port of the {_service} service, for the profile "
+            f"{PROFILE.name}."
+        )
+# With what this process shows itself to them: `manage.py issue_service_token`, in the users service, makes it.
+# Commands do without, the one that makes it among them; `serve` and whatever calls another service do not.
+SERVICE_TOKEN = env.text("SERVICE_TOKEN")
 
 # --- Stores --------------------------------------------------------------------------------------
 
-DATABASES, SERVICE_DATABASES, CATALOGUE_DATABASE = databases.from_environment(DATA_DIR)
+DATABASES, SERVICE_DATABASES, CATALOGUE_DATABASE = databases.from_environment(DATA_DIR, PROFILE)
 DATABASE_ROUTERS = ["config.databases.ServiceRouter"]
 
 REDIS_URL = env.url("REDIS_URL", ("redis", "rediss", "unix"))
@@ -143,7 +190,7 @@ else:
 
 # Whether what one process caches is seen, and forgotten, by all.
 SHARED_CACHE = bool(REDIS_URL)
-# An in-process cache is seen by one process only, and a revoked session must be refused by all of them.
+# Without Redis each process remembers by itself who is logged in to the staff pages, and how often somebody has called.
 WEB_WORKERS = env.integer("WEB_WORKERS", 2 if REDIS_URL else 1, low=1, high=64)
 if WEB_WORKERS > 1 and not REDIS_URL:
     raise ImproperlyConfigured("WEB_WORKERS above 1 needs REDIS_URL: web processes share sessions through Redis.")
@@ -172,6 +219,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 # Where a file may be sent, which may be larger than any other request: pictures and lists of products.
 UPLOAD_PATHS = r"/api/v1/products/([^/]+/images|import)|/admin/products/product/.+"
 MAX_UPLOAD_BYTES = env.integer("MAX_UPLOAD_MB", 10, low=1, high=1024) * 1024 * 1024
+# A picture may be in a message.
+GRPC_MESSAGE_BYTES = MAX_UPLOAD_BYTES + 1024 * 1024
 SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
 SESSION_COOKIE_HTTPONLY = True
@@ -202,7 +251,10 @@ if env.choice("PASSWORD_POLICY", ("basic", "strict"), "basic") == "strict":
     ]
 LOGIN_URL = "/admin/login/"
 LOGIN_REDIRECT_URL = "/"
-JWT_PRIVATE_KEY, JWT_PUBLIC_KEYS = keys.from_environment(DATA_DIR, development=DEBUG)
+JWT_PRIVATE_KEY = ""
+JWT_PUBLIC_KEYS: list[str] = []
+if PROFILE.runs("users"):
+    JWT_PRIVATE_KEY, JWT_PUBLIC_KEYS = keys.from_environment(DATA_DIR, development=DEBUG)
 JWT_ISSUER = env.text("JWT_ISSUER", "cartwright")
 JWT_AUDIENCE = env.text("JWT_AUDIENCE", "cartwright")
 SIMPLE_JWT = {
@@ -241,7 +293,7 @@ if PAYMENT_PROVIDER == "stripe":
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "config.authentication.BearerAuthentication",
-        "rest_framework.authentication.SessionAuthentication",
+        *(["rest_framework.authentication.SessionAuthentication"] if PROFILE.has_pages else []),
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": [
@@ -251,20 +303,36 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["apps.common.api.parsers.StrictJSONParser", "rest_framework.parsers.FormParser"],
     "DEFAULT_PAGINATION_CLASS": "apps.common.api.paging.PagePagination",
     "DEFAULT_SCHEMA_CLASS": "apps.common.api.schema.AutoSchema",
-    "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.ScopedRateThrottle"],
-    # By address, for the calls that take a password or a token.
-    "DEFAULT_THROTTLE_RATES": {"credentials": "300/min" if env.flag("RATE_LIMITS", default=True) else None},
     "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
     # How many proxies of ours stand in front; 0 believes no X-Forwarded-For.
     "NUM_PROXIES": env.integer("TRUSTED_PROXIES", 0, low=0, high=9),
-    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+    "UNAUTHENTICATED_USER": "apps.common.api.permissions.Nobody",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
+# Limit → how often, in windows that begin with the first request; config/rate_limits.py says what counts.
+RATE_LIMITS = {
+    "address": env.rates("RATE_LIMIT_ADDRESS", "6000/minute"),
+    "user": env.rates("RATE_LIMIT_USER", "1200/minute"),
+    "credentials": env.rates("RATE_LIMIT_CREDENTIALS", "300/minute"),
+    "payments": env.rates("RATE_LIMIT_PAYMENTS", "60/minute"),
+    "search": env.rates("RATE_LIMIT_SEARCH", "120/minute"),
+}
+if not env.flag("RATE_LIMITS", default=True):
+    RATE_LIMITS = {}
 DRF_STANDARDIZED_ERRORS = {
     "EXCEPTION_HANDLER_CLASS": "apps.common.api.errors.ExceptionHandler",
     "EXCEPTION_FORMATTER_CLASS": "apps.common.api.errors.Formatter",
     "ENABLE_IN_DEBUG_FOR_UNHANDLED_EXCEPTIONS": True,
     "NESTED_FIELD_SEPARATOR": ".",
+}
+_ENUMS = {
+    "OrderStatusEnum": "apps.orders.interface.OrderStatus",
+    "PaymentStatusEnum": "apps.orders.interface.PaymentStatus",
+    "RoleEnum": "apps.users.interface.Role",
+    "EndpointStateEnum": "apps.events.models.WebhookEndpoint.State",
+    "DeliveryStateEnum": "apps.events.models.WebhookDelivery.State",
+    "ImportStateEnum": "apps.products.models.ImportJob.State",
+    "ErrorTypeEnum": "apps.common.api.schema.ERROR_TYPES",
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Cartwright",
@@ -278,16 +346,16 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_SETTINGS": {"persistAuthorization": True, "displayRequestDuration": True},
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
-        "OrderStatusEnum": "apps.orders.interface.OrderStatus",
-        "PaymentStatusEnum": "apps.orders.interface.PaymentStatus",
-        "RoleEnum": "apps.users.interface.Role",
-        "EndpointStateEnum": "apps.events.models.WebhookEndpoint.State",
-        "DeliveryStateEnum": "apps.events.models.WebhookDelivery.State",
-        "ImportStateEnum": "apps.products.models.ImportJob.State",
-        "ErrorTypeEnum": "apps.common.api.schema.ERROR_TYPES",
+        name: path for name, path in _ENUMS.items() if path.split(".")[1] in {*PROFILE.services, "common", "events"}
     },
 }
-DJANGO_GUID = {"GUID_HEADER_NAME": "X-Request-ID", "RETURN_HEADER": True, "VALIDATE_GUID": True, "UUID_LENGTH": 32}
+DJANGO_GUID = {
+    "GUID_HEADER_NAME": "X-Request-ID",
+    "RETURN_HEADER": True,
+    "EXPOSE_HEADER": False,  # it would replace what CORS_EXPOSE_HEADERS says
+    "VALIDATE_GUID": True,
+    "UUID_LENGTH": 32,
+}
 
 # --- Events --------------------------------------------------------------------------------------
 
@@ -367,6 +435,12 @@ WEBHOOK_ALLOW_HTTP = env.flag("WEBHOOK_ALLOW_HTTP", default=DEBUG)
 WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")
 
 BROKER_URL = env.url("BROKER_URL", ("redis", "rediss", "amqp", "amqps"))
+if len(PROFILE.services) < len(profiles.SERVICES) and not BROKER_URL:
+    raise ImproperlyConfigured(
+        f"BROKER_URL must be set for the profile {PROFILE.name}: services hear of each other's events over it."
+    )
+# How one service reaches another's inbox and webhooks.
+EVENT_SERVICES = "config.services.events"
 CELERY_BROKER_URL = BROKER_URL or "memory://localhost/"
 CELERY_TASK_ALWAYS_EAGER = not BROKER_URL
 CELERY_TASK_EAGER_PROPAGATES = True
@@ -404,9 +478,12 @@ CELERY_BROKER_TRANSPORT_OPTIONS = (
 )
 # Shops that share a broker keep their queues apart by a prefix.
 QUEUE_PREFIX = env.text("QUEUE_PREFIX")
-CELERY_TASK_DEFAULT_QUEUE = f"{QUEUE_PREFIX}housekeeping"
+# Periodic work of a service by itself is for its own workers.
+CELERY_TASK_DEFAULT_QUEUE = f"{QUEUE_PREFIX}housekeeping{f'-{PROFILE.name}' if PROFILE.is_split else ''}"
 DEAD_LETTERS = f"{QUEUE_PREFIX}dead-letters"
-SLOW_QUEUE = f"{QUEUE_PREFIX}slow"
+# Each service's own queue, and that of its slow subscribers.
+QUEUES = {service: f"{QUEUE_PREFIX}{service}" for service in profiles.SERVICES}
+SLOW_QUEUES = {service: f"{QUEUE_PREFIX}{service}-slow" for service in profiles.SERVICES}
 CELERY_TASK_QUEUES = [
     Queue(
         name,
@@ -414,15 +491,11 @@ CELERY_TASK_QUEUES = [
         routing_key=name,
         queue_arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": DEAD_LETTERS},
     )
-    for name in (
-        *(f"{QUEUE_PREFIX}{service}" for service in databases.SERVICES),
-        CELERY_TASK_DEFAULT_QUEUE,
-        SLOW_QUEUE,
-    )
+    for name in (*QUEUES.values(), *SLOW_QUEUES.values(), CELERY_TASK_DEFAULT_QUEUE)
 ]
 CELERY_TASK_ROUTES = {
-    **{task: {"queue": SLOW_QUEUE} for task in SLOW_SUBSCRIBERS},
-    **{f"{service}.*": {"queue": f"{QUEUE_PREFIX}{service}"} for service in databases.SERVICES},
+    **{task: {"queue": SLOW_QUEUES[task.partition(".")[0]]} for task in SLOW_SUBSCRIBERS},
+    **{f"{service}.*": {"queue": queue} for service, queue in QUEUES.items()},
 }
 _SECONDS_BETWEEN = {
     "orders.expire_orders": 15,
@@ -434,7 +507,7 @@ _SECONDS_BETWEEN = {
 }
 # Runs that nobody takes up do not pile up for ever. The sender's clock says when, and the worker's may be an hour off.
 _RUN_EXPIRES = 2 * 60 * 60
-CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
+_SCHEDULE: dict[str, dict[str, Any]] = {
     **{
         task: {"task": task, "schedule": Every(seconds), "options": {"expires": _RUN_EXPIRES}}
         for task, seconds in _SECONDS_BETWEEN.items()
@@ -447,14 +520,16 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "clean-idempotency-keys": {"task": "common.clean_idempotency_keys", "schedule": crontab(minute=20)},
     "clean-sessions": {"task": "users.clean_sessions", "schedule": crontab(hour=3, minute=40)},
 }
+_TASKS_OF = {*PROFILE.services, "events", "common"}
+CELERY_BEAT_SCHEDULE = {name: entry for name, entry in _SCHEDULE.items() if entry["task"].split(".")[0] in _TASKS_OF}
+if not PROFILE.runs(WEBHOOKS_SERVICE):
+    del CELERY_BEAT_SCHEDULE["clean-webhooks"]
 
 # --- Operations ----------------------------------------------------------------------------------
 
 # Each entry is a list of rules; `manage.py audit` runs them all.
 AUDIT_RULES = [
-    "apps.users.audit.RULES",
-    "apps.products.audit.RULES",
-    "apps.orders.audit.RULES",
+    *(f"apps.{service}.audit.RULES" for service in PROFILE.services),
     "apps.events.audit.RULES",
 ]
 # What fills the demo shop: `manage.py seed_demo` runs them in this order.

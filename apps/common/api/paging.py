@@ -7,7 +7,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.pagination import Cursor, CursorPagination, PageNumberPagination
 from rest_framework.request import Request
 
-MAX_PAGE_SIZE = 100
+from apps.common.paging import MAX_PAGE_SIZE, PAGE_SIZE
 
 
 def _with_null(schema: dict[str, Any]) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def _with_null(schema: dict[str, Any]) -> dict[str, Any]:
 class PagePagination(PageNumberPagination):
     """`?page=&page_size=`: 20 by default, at most 100."""
 
-    page_size = 20
+    page_size = PAGE_SIZE
     page_size_query_param = "page_size"
     max_page_size = MAX_PAGE_SIZE
 
@@ -33,7 +33,7 @@ class PagePagination(PageNumberPagination):
 class NewestFirst(CursorPagination):
     """Newest first by UUIDv7; an index look-up however deep the page."""
 
-    page_size = 20
+    page_size = PAGE_SIZE
     page_size_query_param = "page_size"
     max_page_size = MAX_PAGE_SIZE
     ordering = "-id"

@@ -12,6 +12,14 @@ from rest_framework.views import APIView
 ADMIN = "admin"
 
 
+class Nobody:
+    """A caller who has not said who they are."""
+
+    pk = id = None
+    role = ""
+    is_authenticated = is_active = is_staff = False
+
+
 def has_role(user: Any, role: str) -> bool:  # noqa: ANN401 - a principal, a user or nobody
     """Whether the user has the role; an admin has all of them."""
     return getattr(user, "role", None) in {role, ADMIN}

@@ -132,7 +132,7 @@ class AutoSchema(openapi.AutoSchema):
                 ("header", IDEMPOTENCY_KEY.name) in parameters,
                 "Code `idempotency_key_reused`: the key came before with another request.",
             ),
-            "429": (getattr(self.view, "throttle_scope", None) is not None, "Code `throttled`: too many requests."),
+            "429": (True, "Code `throttled`: too many requests."),
             "503": (True, "Something that the shop needs is away. Nothing has changed; try again."),
         }
         return {status: description for status, (is_possible, description) in possible.items() if is_possible}

@@ -13,26 +13,20 @@ def wanting_endpoints() -> Sequence[WebhookEndpoint]:
     return list(endpoints().exclude(state=WebhookEndpoint.State.OFF))
 
 
-class Webhooks:
-    """The outlet of events to webhooks."""
+def note(events: Sequence[Event]) -> None:
+    """Note what is to be delivered; what was noted before is left alone.
 
-    def publish(self, events: Sequence[Event]) -> None:
-        """Note what is to be delivered; what was noted before is left alone.
-
-        Raises:
-            DatabaseError: the database is away, or an endpoint was deleted just now.
-        """
-        wanting = wanting_endpoints()
-        bodies = {event.id: to_json(event) for event in events} if wanting else {}
-        rows = [
-            WebhookDelivery(endpoint=endpoint, event_id=event.id, type=event.type, body=bodies[event.id])
-            for event in events
-            for endpoint in wanting
-            if endpoint.wants(event.type)
-        ]
-        # A transaction for nothing would lock a SQLite file.
-        if rows:
-            deliveries().bulk_create(rows, ignore_conflicts=True)
-
-    def close(self) -> None:
-        """It has none of its own."""
+    Raises:
+        DatabaseError: the database is away, or an endpoint was deleted just now.
+    """
+    wanting = wanting_endpoints()
+    bodies = {event.id: to_json(event) for event in events} if wanting else {}
+    rows = [
+        WebhookDelivery(endpoint=endpoint, event_id=event.id, type=event.type, body=bodies[event.id])
+        for event in events
+        for endpoint in wanting
+        if endpoint.wants(event.type)
+    ]
+    # A transaction for nothing would lock a SQLite file.
+    if rows:
+        deliveries().bulk_create(rows, ignore_conflicts=True)

@@ -14,6 +14,11 @@ def home() -> str:
     return alias_of(settings.WEBHOOKS_SERVICE)
 
 
+def are_here() -> bool:
+    """Whether that database is one of this process."""
+    return settings.WEBHOOKS_SERVICE in settings.SERVICE_DATABASES
+
+
 def atomic_home() -> transaction.Atomic:
     """One transaction there."""
     return atomic(settings.WEBHOOKS_SERVICE)

@@ -18,11 +18,12 @@ from apps.common.api.errors import to_response
 from apps.common.api.renderers import to_json
 from apps.common.errors import DomainError
 from apps.common.ids import new_id
-from apps.orders.api.serializers import MAX_LINES, MAX_QUANTITY, DetailsSerializer
+from apps.orders.api.serializers import DetailsSerializer
 from apps.orders.interface import NewOrder
-from apps.products.interface import StockLine
+from apps.products.interface import MAX_LINES, MAX_QUANTITY, StockLine
 from apps.users.interface import InvalidToken, Principal
 from config import services
+from config.authentication import bearer_of
 
 View = Callable[..., HttpResponseBase]
 
@@ -75,13 +76,11 @@ def _is_plain(request: HttpRequest) -> bool:
 
 
 def _caller(request: HttpRequest) -> Principal | None:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme != "Bearer":
-        return None
     try:
-        return services.users().authenticate(access_token=token)
+        bearer = bearer_of(request)
     except InvalidToken:
         return None
+    return bearer[0] if bearer else None
 
 
 def _new_order(request: HttpRequest) -> NewOrder | None:

@@ -8,10 +8,7 @@ from rest_framework_dataclasses.serializers import DataclassSerializer
 from apps.common.api.fields import AmountField, CurrencyField, LineField, TextField, from_to
 from apps.common.api.serializers import InputSerializer, QueryInput
 from apps.orders.interface import Order, OrderStatus, Refund, ShippingAddress, TimelineEntry
-from apps.products.interface import StockLine
-
-MAX_LINES = 1000
-MAX_QUANTITY = 1_000_000
+from apps.products.interface import MAX_LINES, MAX_QUANTITY, StockLine
 
 
 class OrderSerializer(DataclassSerializer[Order]):

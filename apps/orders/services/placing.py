@@ -11,7 +11,7 @@ from apps.common.errors import DomainError
 from apps.common.ids import new_id, readable
 from apps.events.outbox import to_row
 from apps.orders import events
-from apps.orders.interface import NewOrder, Order, OrderItem, OrderStatus, Shipping
+from apps.orders.interface import NewOrder, Order, OrderIdTaken, OrderItem, OrderStatus, Shipping
 from apps.orders.models import Order as OrderRow
 from apps.orders.services.pricing import Amounts, add_up, merge
 from apps.orders.services.recording import Placement, record
@@ -100,5 +100,12 @@ def _number(order_id: UUID, day: str) -> str:
 
 
 def _placed_before(order_id: UUID, user_id: UUID) -> Order | None:
-    row = OrderRow.objects.filter(pk=order_id, user_id=user_id).first()
+    """The order, if this is a repetition.
+
+    Raises:
+        OrderIdTaken: it is somebody else's, and so is the stock that is held for it.
+    """
+    row = OrderRow.objects.filter(pk=order_id).first()
+    if row is not None and row.user_id != user_id:
+        raise OrderIdTaken("Another order has this id. Choose a new one.")
     return to_order(row) if row else None

@@ -33,7 +33,7 @@ _Row = TypeVar("_Row", PaymentRow, RefundRow)
 class Settling(Paying, Refunding):
     """The part of the orders service that asks the provider again."""
 
-    def take_notice(self, *, provider: str, body: bytes, headers: Mapping[str, str]) -> None:
+    def handle_provider_message(self, *, provider: str, body: bytes, headers: Mapping[str, str]) -> None:
         if provider != self._payments.name:
             raise UnknownProvider("This shop has no such payment provider.")
         notice = self._payments.parse_webhook(body=body, headers=headers)

@@ -55,7 +55,7 @@ def notice(
 def confirm(payment_id: object, outcome: str = "approved") -> None:
     """The customer confirms a payment, or does not, and the sandbox tells us."""
     body, headers = notice(payment_id, outcome)
-    services.orders().take_notice(provider="sandbox", body=body, headers=headers)
+    services.orders().handle_provider_message(provider="sandbox", body=body, headers=headers)
 
 
 def ship(order: Order) -> Order:

@@ -156,12 +156,12 @@ def test_a_message_twice_or_late_changes_nothing_more() -> None:
     order, payment = unconfirmed()
     early, late = notice(payment.id), notice(payment.id, "declined")
     for body, headers in (early, early, late):
-        services.orders().take_notice(provider="sandbox", body=body, headers=headers)
+        services.orders().handle_provider_message(provider="sandbox", body=body, headers=headers)
     assert status_of(order) == OrderStatus.PAID
     services.orders().refund_order(order_id=order.id, actor=SYSTEM)
     before = everything_stored()
     for body, headers in (late, early):
-        services.orders().take_notice(provider="sandbox", body=body, headers=headers)
+        services.orders().handle_provider_message(provider="sandbox", body=body, headers=headers)
     assert everything_stored() == before
     assert published() == ["order.created", "order.paid", "order.refunded"]
 

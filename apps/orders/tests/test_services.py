@@ -1,6 +1,6 @@
 """The life of an order: stock, money, timeline and events together."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -9,7 +9,6 @@ from uuid import UUID
 
 import pytest
 import time_machine
-from django.core.cache import cache
 from django.db import OperationalError
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
@@ -58,7 +57,6 @@ from apps.products.interface import (
 )
 from config import services
 from tests.flow import audit, deliver_events, let_pass, statements
-from tests.services import needs_redis
 
 pytestmark = pytest.mark.django_db
 
@@ -815,21 +813,6 @@ def test_a_long_timeline_comes_in_pages() -> None:
 def _change(order: Order, times: int) -> None:
     for _ in range(times):
         services.orders().change_order(order_id=order.id, actor=OWNER, change=OrderChange(note="x"))
-
-
-@pytest.fixture
-def shared_cache(settings: Settings) -> Iterator[None]:
-    """A Redis of this test's own, as far as its keys go."""
-    settings.CACHES = {
-        "default": {
-            "BACKEND": "django_redis.cache.RedisCache",
-            "LOCATION": needs_redis(),
-            "KEY_PREFIX": f"test-{new_id().hex}",
-        }
-    }
-    settings.SHARED_CACHE = True
-    yield
-    cache.delete_pattern("*")  # type: ignore[attr-defined] # django-redis
 
 
 @pytest.mark.usefixtures("shared_cache")

@@ -185,7 +185,7 @@ def test_a_message_of_the_provider_takes_so_many_statements_whenever_it_comes() 
     payment = Payment.objects.get(order_id=order.id)
     body, headers = notice(payment.id)
     with sends(16):
-        services.orders().take_notice(provider="sandbox", body=body, headers=headers)
+        services.orders().handle_provider_message(provider="sandbox", body=body, headers=headers)
     assert services.orders().get_status(order_id=order.id, actor=SYSTEM) == "paid"
     with sends(2):
-        services.orders().take_notice(provider="sandbox", body=body, headers=headers)
+        services.orders().handle_provider_message(provider="sandbox", body=body, headers=headers)

@@ -32,7 +32,7 @@ from apps.orders.services.watching import Hub
 from apps.orders.tests.factories import make_product, pay, place, ship
 from apps.users.interface import Role
 from config import services
-from tests.flow import LoggedIn, hang_up, sends
+from tests.flow import SESSION, LoggedIn, hang_up, sends
 
 pytestmark = pytest.mark.django_db
 LogIn = Callable[..., LoggedIn]
@@ -339,8 +339,7 @@ def test_refusals_are_json_whatever_is_asked_for(
 
 def test_opening_costs_one_statement(customer: LoggedIn, orders: OrderService) -> None:
     order = place(customer.user.id, (make_product(), 1))
-    customer.get("/api/v1/orders")
-    with sends(1):
+    with sends(SESSION + 1):
         response = customer.get(f"/api/v1/orders/{order.id}/events")
     hang_up(response)
 

@@ -5,8 +5,7 @@ from typing import Any
 from django.conf import settings
 from rest_framework.request import Request
 
-from apps.products.facets import Facets
-from apps.products.interface import Category, Image, Product, StockLevel
+from apps.products.interface import Category, Facets, Image, Product, StockLevel
 from apps.products.models import StockMovement
 
 

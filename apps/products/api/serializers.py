@@ -10,10 +10,10 @@ from rest_framework_dataclasses.serializers import DataclassSerializer
 
 from apps.common.api.fields import AmountField, CurrencyField, LineField, TextField
 from apps.common.api.serializers import InputSerializer, QueryInput
-from apps.products.facets import Facets
-from apps.products.interface import Category, Image, StockLevel, StockMovement
+from apps.products.interface import Category, Facets, Image, Ordering, StockLevel, StockMovement
 from apps.products.models import MAX_STOCK
-from apps.products.selection import Suggestion
+from apps.products.services.checking import MAX_ATTRIBUTE_FILTERS, MAX_QUERY_LENGTH
+from apps.products.services.selection import Suggestion
 from apps.products.validators import (
     MAX_ALT_LENGTH,
     MAX_PICTURES,
@@ -25,8 +25,7 @@ from apps.products.validators import (
 
 _SLUG = "Letters and digits of any script, hyphens and underscores."
 _ATTRIBUTE = re.compile(r"attributes\[(.+)\]", re.DOTALL)
-_MAX_ATTRIBUTE_FILTERS = 20
-ORDERINGS = ("price", "-price", "name", "-name", "created_at", "-created_at")
+ORDERINGS = tuple(each.value for each in Ordering)
 
 
 class ImageSchema(DataclassSerializer[Image]):
@@ -137,7 +136,10 @@ class ListInput(FiltersInput):
 
 class SearchInput(FiltersInput):
     q = serializers.CharField(
-        max_length=200, default="", allow_blank=True, help_text="Words, or beginnings of words, in any order."
+        max_length=MAX_QUERY_LENGTH,
+        default="",
+        allow_blank=True,
+        help_text="Words, or beginnings of words, in any order.",
     )
     ordering = serializers.ChoiceField(
         choices=("relevance", *ORDERINGS), required=False, help_text="Best match first by default."
@@ -159,9 +161,9 @@ def read_attributes(request: Request) -> dict[str, list[str]]:
     wanted = {name: [text for text in values if text] for name, values in found.items()}
     texts = [text for values in wanted.values() for text in values]
     is_long = any(len(text) > MAX_VALUE_LENGTH for text in texts) or any(len(name) > MAX_TAG_LENGTH for name in wanted)
-    if is_long or len(texts) > _MAX_ATTRIBUTE_FILTERS:
+    if is_long or len(texts) > MAX_ATTRIBUTE_FILTERS:
         detail = (
-            f"At most {_MAX_ATTRIBUTE_FILTERS} values of attributes can be asked for, none of them longer than any is."
+            f"At most {MAX_ATTRIBUTE_FILTERS} values of attributes can be asked for, none of them longer than any is."
         )
         raise serializers.ValidationError({"attributes": [detail]})
     return {name: values for name, values in wanted.items() if values}

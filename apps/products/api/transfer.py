@@ -26,8 +26,9 @@ from apps.common.api.permissions import IsCatalogStaff, caller_id
 from apps.common.api.schema import refusal
 from apps.common.api.serializers import QueryInput
 from apps.products.api.serializers import FiltersInput, read_attributes
+from apps.products.interface import ProductFilter
 from apps.products.models import ImportJob, ImportRow
-from apps.products.selection import Filters, select_products
+from apps.products.services.selection import select_products
 from apps.products.transfer import jobs
 from apps.products.transfer.export import export
 from config import services
@@ -228,8 +229,8 @@ class ExportView(APIView):
         responses=_CSV,
     )
     def get(self, request: Request) -> StreamingHttpResponse:
-        query = {"active": None, **FiltersInput.read(request)}
-        filters = Filters(**query, attributes=read_attributes(request))
+        query = FiltersInput.read(request)
+        filters = ProductFilter(**query, attributes=read_attributes(request), include_inactive=True)
         return csv_file(export(select_products(filters)), "products.csv")
 
 

@@ -13,10 +13,11 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.views import APIView
 
-from apps.common.api.paging import MAX_PAGE_SIZE, NewestFirst, PagePagination
+from apps.common.api.paging import NewestFirst, PagePagination
 from apps.common.api.permissions import IsCatalogStaff, ReadOnlyOrCatalogStaff, has_role
 from apps.common.api.schema import ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION, refusal
 from apps.common.errors import InvalidInput, Problem
+from apps.common.paging import MAX_PAGE_SIZE
 from apps.products import cache, models, popular
 from apps.products.api import examples, quick
 from apps.products.api.etags import is_fresh, revision_to_change, stocks_read
@@ -45,18 +46,16 @@ from apps.products.api.serializers import (
     VariantsSchema,
     read_attributes,
 )
-from apps.products.facets import Facets, count_facets
-from apps.products.interface import NewProduct, Product, ProductChange
+from apps.products.interface import NewProduct, Ordering, Product, ProductChange, ProductFilter
 from apps.products.search.hits import Hits
-from apps.products.selection import Filters, differences, select_products, suggest, variants_of
 from apps.products.services.announcing import to_products
 from apps.products.services.categories import to_category
+from apps.products.services.listing import facets_of, in_order, read_products
+from apps.products.services.selection import differences, select_products, suggest, variants_of
 from config import services
 
 # What PUT gives to the fields that it does not name. SKU, currency and activity stay: they are not a form's to forget.
 _PUT_DEFAULTS: dict[str, Any] = {"description": "", "category": "", "tags": (), "attributes": {}}
-# Ids are in the order of creation; they also keep rows that are equal otherwise in one order.
-_COLUMNS = {"created_at": "id", "-created_at": "-id", "name": "name_key", "-name": "-name_key"}
 _PAGE = [OpenApiParameter("page", int), OpenApiParameter("page_size", int, description="20 by default, at most 100.")]
 
 
@@ -87,9 +86,9 @@ class ProductsView(ProductPages):
     )
     def get(self, request: Request) -> Response:
         query = ListInput.read(request)
-        ordering = query.pop("ordering", "-created_at")
+        ordering = Ordering(query.pop("ordering", Ordering.NEWEST))
         generation = cache.generation()
-        keys = _in_order(select_products(_filters(query, request)), ordering)
+        keys = in_order(select_products(_filters(query, request)), ordering)
         return _answer_page(self, request, self.paginate_queryset(keys) or [], generation)
 
     @extend_schema(
@@ -124,10 +123,9 @@ class SearchView(ProductPages):
         text, ordering = query.pop("q"), query.pop("ordering", "relevance")
         generation = cache.generation()
         hits = Hits(text, select_products(_filters(query, request)))
-        found = hits if ordering == "relevance" else _in_order(hits.matching, ordering)
+        found = hits if ordering == "relevance" else in_order(hits.matching, Ordering(ordering))
         page = self.paginate_queryset(found) or []  # type: ignore[arg-type] # a paginator counts and slices
-        facets = count_facets(hits.matching) if hits.count() else Facets((), (), ())
-        return _answer_page(self, request, page, generation, facets=facets_body(facets))
+        return _answer_page(self, request, page, generation, facets=facets_body(facets_of(hits)))
 
 
 class SuggestView(APIView):
@@ -376,17 +374,9 @@ def _available(product_id: UUID) -> int:
     return services.products().get_stock(product_id=product_id).available
 
 
-def _filters(query: dict[str, Any], request: Request) -> Filters:
+def _filters(query: dict[str, Any], request: Request) -> ProductFilter:
     """The filters of a query. Only staff see what is inactive."""
-    active = query.pop("active", None)
-    attributes = read_attributes(request)
-    return Filters(**query, attributes=attributes, active=active if _is_staff(request) else True)
-
-
-def _in_order(products: QuerySet[models.Product], ordering: str) -> QuerySet[models.Product, UUID]:
-    """The ids of these products. An index has them in order, so that a deep page reads no product but its own."""
-    by = [_COLUMNS.get(ordering, ordering), "-id" if ordering[0] == "-" else "id"]
-    return products.order_by(*dict.fromkeys(by)).values_list("id", flat=True)
+    return ProductFilter(**query, attributes=read_attributes(request), include_inactive=_is_staff(request))
 
 
 def _answer_page(
@@ -397,9 +387,7 @@ def _answer_page(
     **beside: Any,  # noqa: ANN401 - what else the page says
 ) -> Response:
     """A page of products, as of a generation of the catalogue; one that was deleted meanwhile is left out."""
-    rows = models.Product.objects.filter(pk__in=product_ids).select_related("category").order_by()
-    products = {product.id: product for product in to_products(rows)}
-    found = [products[key] for key in product_ids if key in products]
+    found = read_products(product_ids)
     response = view.get_paginated_response([product_body(each, here_of(request)) for each in found])
     response.data.update(beside)
     quick.keep(request, generation, response.data, found)

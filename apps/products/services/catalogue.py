@@ -13,7 +13,7 @@ from apps.common.api.renderers import to_json
 from apps.common.databases import atomic
 from apps.common.errors import Problem
 from apps.common.ids import new_id, readable
-from apps.common.money import fits, places_of
+from apps.common.money import MAX_DIGITS, MAX_PLACES, fits, places_of
 from apps.products import cache
 from apps.products.interface import (
     CategoryNotFound,
@@ -29,6 +29,7 @@ from apps.products.models import Product as ProductRow
 from apps.products.search import words
 from apps.products.services.announcing import announce, announce_pending, settle, to_product, to_products
 from apps.products.services.categories import fold, resolve_category, settle_categories, violates
+from apps.products.services.checking import check_fields
 from apps.products.services.inventory import add_level
 from apps.products.store import documents
 from apps.products.store.clock import now
@@ -37,6 +38,11 @@ _EDITABLE = (
     "name", "description", "price", "currency", "category_id", "group", "sku", "sku_folded", "tags", "attributes",
     "images", "active", "deleted_at",
 )  # fmt: skip
+
+_WRITABLE = ("name", "description", "price", "currency", "group", "sku", "tags", "attributes", "active")
+_TOO_DEAR = 10 ** (MAX_DIGITS - MAX_PLACES)
+# A price is for `check_price()`.
+_CHECKED = {*_WRITABLE} - {"price"}
 
 
 class Catalogue:
@@ -72,14 +78,22 @@ class Catalogue:
         return announce_pending()
 
     def get_product(self, *, product_id: UUID, include_inactive: bool = False) -> Product:
-        row = _live(product_id)
-        if not (row.active or include_inactive):
-            raise ProductNotFound("There is no such product.")
-        return to_products([row])[0]
+        row = ProductRow.objects.select_related("category").filter(pk=product_id, deleted_at=None).first()
+        return _shown(row, include_inactive=include_inactive)
+
+    def get_product_by_sku(self, *, sku: str, include_inactive: bool = False) -> Product:
+        row = ProductRow.objects.select_related("category").filter(sku_folded=fold(sku), deleted_at=None).first()
+        return _shown(row, include_inactive=include_inactive)
 
     def get_products(self, *, product_ids: Sequence[UUID]) -> Sequence[Product]:
         rows = ProductRow.objects.filter(pk__in=product_ids, active=True, deleted_at=None)
         return to_products(rows.select_related("category"))
+
+
+def _shown(row: ProductRow | None, *, include_inactive: bool) -> Product:
+    if row is None or not (row.active or include_inactive):
+        raise ProductNotFound("There is no such product.")
+    return to_products([row])[0]
 
 
 def edit_product(product_id: UUID, edit: Callable[[ProductRow], None], if_revision: int | None = None) -> Product:
@@ -132,21 +146,22 @@ def _new_row(new: NewProduct) -> ProductRow:
         opening_stock=new.stock,
     )
     row.updated_at = row.created_at
+    check_fields(row, _CHECKED)
     check_price(row)
     return row
 
 
 def _apply(change: ProductChange, row: ProductRow) -> None:
     """Change the row in memory; an unknown category is made."""
-    for name in ("name", "description", "price", "currency", "group", "sku", "active"):
-        value = getattr(change, name)
-        if value is not None:
-            setattr(row, name, value)
+    changed = {name: value for name in _WRITABLE if (value := getattr(change, name)) is not None}
+    for name, value in changed.items():
+        setattr(row, name, value)
     row.sku_folded = fold(row.sku)
     if change.tags is not None:
         row.tags = _once(change.tags)
     if change.attributes is not None:
         row.attributes = dict(change.attributes)
+    check_fields(row, changed.keys() & _CHECKED)
     check_price(row)
     if change.category is not None:
         _put_into(row, change.category)
@@ -209,8 +224,10 @@ def _live(product_id: UUID, if_revision: int | None = None) -> ProductRow:
 def check_price(row: ProductRow) -> None:
     """
     Raises:
-        InvalidPrice: negative, or with more places than its currency.
+        InvalidPrice: negative, too large, or with more places than its currency.
     """
+    if row.price >= _TOO_DEAR:
+        raise InvalidPrice(Problem(f"A price is less than {_TOO_DEAR}.", attr="price"))
     if row.price < 0:
         raise InvalidPrice(Problem("A price is not negative.", attr="price"))
     if not fits(row.price, row.currency):

@@ -32,6 +32,7 @@ from apps.products.models import Category as CategoryRow
 from apps.products.models import Product as ProductRow
 from apps.products.models import TreeLock
 from apps.products.services.announcing import announce_pending
+from apps.products.services.checking import check_fields, check_line
 from apps.products.store import documents
 from apps.products.store.clock import now
 
@@ -73,6 +74,7 @@ class Categories:
                 row = _get(category_id)
                 path, renamed = row.path, name is not None and name != row.name
                 row.name, row.slug = name or row.name, slug or row.slug
+                _check(row, slug)
                 row.name_folded = fold(row.name)
                 if move and parent_id != row.parent_id:
                     _put_below(row, _parent(parent_id))
@@ -209,6 +211,7 @@ def lock_tree() -> None:
 def _insert(*, name: str, slug: str | None, parent: CategoryRow | None) -> CategoryRow:
     """Write a category in the caller's transaction, which holds the tree."""
     row = CategoryRow(id=new_id(), name=name, name_folded=fold(name), slug=slug or _free_slug(name), parent=parent)
+    _check(row, slug)
     row.path = f"{parent.path if parent else '/'}{row.id}/"
     row.sibling_key = _sibling_key(row)
     try:
@@ -218,6 +221,15 @@ def _insert(*, name: str, slug: str | None, parent: CategoryRow | None) -> Categ
         raise _exists(error) from error
     cache.product_changed()
     return row
+
+
+def _check(row: CategoryRow, slug: str | None) -> None:
+    """
+    Raises:
+        InvalidInput: the name, or the slug if one was given, is not what categories have.
+    """
+    check_line(slug or "", "slug", most=_MAX_SLUG)
+    check_fields(row, {"name", "slug"})
 
 
 def _sibling_key(row: CategoryRow) -> str:

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db.models.functions import Now
 
 from apps.common.databases import atomic
-from apps.common.errors import DomainError, Problem
+from apps.common.errors import DomainError, InvalidInput, Problem
 from apps.events.outbox import publish
 from apps.products import events
 from apps.products.interface import (
@@ -32,6 +32,7 @@ from apps.products.interface import (
 from apps.products.models import MAX_STOCK, Product, StockMovement
 from apps.products.models import Reservation as ReservationRow
 from apps.products.models import StockLevel as LevelRow
+from apps.products.services.checking import check_adjustment, check_hold, check_lines
 from apps.products.services.ledger import book
 from apps.products.services.levels import Shift, levels_of, shift_levels
 from apps.products.services.prices import price
@@ -58,6 +59,7 @@ class Inventory:
         delta: int | None = None,
         on_hand: int | None = None,
     ) -> StockLevel:
+        check_adjustment(reason, delta, on_hand)
         _check_sold(product_id)
         with atomic("products"):
             row, _ = LevelRow.objects.select_for_update().get_or_create(product_id=product_id)
@@ -72,6 +74,7 @@ class Inventory:
         return shifted[product_id].level
 
     def replace_reservation(self, *, order_id: UUID, change: int, lines: Sequence[StockLine]) -> Sequence[PricedLine]:
+        check_lines(lines)
         refusal: DomainError | None = None
         with atomic("products"):
             row = _lock_active(order_id)
@@ -90,6 +93,7 @@ class Inventory:
         return priced
 
     def extend_reservation(self, *, order_id: UUID, hold_for: timedelta) -> None:
+        check_hold(hold_for)
         with atomic("products"):
             _lock_active(order_id)
             hold_longer(order_id, hold_for)
@@ -142,6 +146,8 @@ class Inventory:
         return [to_reservation(row) for row in ReservationRow.objects.filter(pk__in=order_ids)]
 
     def list_active_reservations(self, *, after: UUID | None, limit: int) -> Sequence[Reservation]:
+        if limit < 1:
+            raise InvalidInput(Problem("Ensure this value is greater than or equal to 1.", attr="limit"))
         active = ReservationRow.objects.filter(state=ReservationState.ACTIVE)
         if after is not None:
             active = active.filter(order_id__gt=after)

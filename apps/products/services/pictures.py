@@ -36,6 +36,7 @@ from apps.products.interface import (
 from apps.products.models import Product as ProductRow
 from apps.products.services.announcing import to_image
 from apps.products.services.catalogue import edit_product
+from apps.products.services.checking import check_alt
 from apps.products.services.drawing import draw
 from apps.products.validators import MAX_PICTURES
 
@@ -54,6 +55,7 @@ class Pictures:
     """The part of the products service that keeps pictures."""
 
     def add_image(self, *, product_id: UUID, content: bytes, alt: str = "") -> Image:
+        check_alt(alt)
         # Before the work is done; and again when the document is written.
         _check_room(_entries(product_id))
         entry = _store(product_id, content, alt)
@@ -65,9 +67,12 @@ class Pictures:
         return to_image(entry)
 
     def arrange_images(self, *, product_id: UUID, places: Sequence[ImagePlace]) -> Sequence[Image]:
+        for place in places:
+            check_alt(place.alt or "")
         return edit_product(product_id, partial(_arrange, places)).images
 
     def describe_image(self, *, product_id: UUID, image_id: UUID, alt: str) -> Image:
+        check_alt(alt)
         product = edit_product(product_id, partial(_describe, image_id, alt))
         return next(image for image in product.images if image.id == image_id)
 
@@ -83,7 +88,10 @@ class Pictures:
 
     def clean_images(self) -> int:
         # In any order: where a run's time does not suffice for all, the next one does not begin with the same.
-        return sum(_clean(f"products/{number:02x}") for number in sample(range(_FOLDERS), _FOLDERS))
+        try:
+            return sum(_clean(f"products/{number:02x}") for number in sample(range(_FOLDERS), _FOLDERS))
+        except OSError as error:
+            raise StorageUnavailable("The files of pictures cannot be reached just now.") from error
 
 
 # --- Entries -------------------------------------------------------------------------------------

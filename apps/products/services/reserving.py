@@ -19,6 +19,7 @@ from apps.products.interface import (
     StockLine,
 )
 from apps.products.models import Reservation
+from apps.products.services.checking import check_hold, check_lines
 from apps.products.services.holding import Wanted, hold
 from apps.products.services.levels import Shift
 from apps.products.services.prices import offers, price
@@ -41,6 +42,8 @@ class Reserving:
     """The part of the products service that takes orders' stock off the shelves."""
 
     def reserve_stock(self, *, order_id: UUID, lines: Sequence[StockLine], hold_for: timedelta) -> Sequence[PricedLine]:
+        check_lines(lines)
+        check_hold(hold_for)
         wish = Wish(order_id, lines, hold_for)
         connection = connection_of("products")
         if connection.vendor != "postgresql" or not lines:
@@ -121,9 +124,9 @@ def _repeat(wish: Wish, refusal: Exception | None = None) -> Answer:
     """
     with atomic("products"):
         row = Reservation.objects.select_for_update().filter(pk=wish.order_id).first()
-        if row is None:
-            raise refusal or ReservationClosed("The order's stock was given back meanwhile. Place the order anew.")
-        if row.state == ReservationState.RELEASED:
+        if row is None and refusal is not None:
+            raise refusal
+        if row is None or row.state == ReservationState.RELEASED:
             raise ReservationClosed("The order's stock was given back meanwhile. Place the order anew.")
         if row.state == ReservationState.ACTIVE:
             hold_longer(wish.order_id, wish.hold_for)

@@ -32,7 +32,7 @@ class Settlement:
 
 
 def settle(settlements: Sequence[Settlement]) -> None:
-    """Carry them out, in a number of statements that hardly depends on theirs.
+    """Carry them out, in a number of statements that does not depend on theirs.
 
     Raises:
         OutOfStock: what is to be deducted, and was given back meanwhile, has gone to others.
@@ -41,10 +41,13 @@ def settle(settlements: Sequence[Settlement]) -> None:
     for state in {settlement.state for settlement in settlements}:
         moved = [settlement.row.order_id for settlement in settlements if settlement.state == state]
         Reservation.objects.filter(pk__in=moved).update(state=state)
-    for settlement in settlements:
-        if settlement.returned:
-            returns = [*settlement.row.returns, *settlement.returned]
-            Reservation.objects.filter(pk=settlement.row.pk).update(returns=returns)
+    # By rows of its own: should this be rolled back, and tried one by one, the locked ones are as they were.
+    returning = [
+        Reservation(order_id=each.row.order_id, returns=[*each.row.returns, *each.returned])
+        for each in settlements
+        if each.returned
+    ]
+    Reservation.objects.bulk_update(returning, ["returns"])
     shifts: dict[UUID, Shift] = defaultdict(Shift)
     for settlement in settlements:
         for product_id, shift in settlement.shifts.items():

@@ -1,7 +1,7 @@
 """What Redis remembers of the catalogue is what the database says, and is put together without asking it."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
@@ -26,29 +26,13 @@ from apps.products.models import Product
 from apps.products.services import LocalProductService
 from apps.products.tests.factories import make_category, make_product
 from tests.flow import sends
-from tests.services import needs_redis
 
 service = LocalProductService()
 PRODUCTS = "/api/v1/products"
 SAME = ("Content-Type", "Vary", "ETag", "Cache-Control")
 
 
-@pytest.fixture(autouse=True)
-def _redis(settings: Settings) -> Iterator[None]:
-    """A Redis of this test's own, as far as its keys go."""
-    settings.CACHES = {
-        "default": {
-            "BACKEND": "django_redis.cache.RedisCache",
-            "LOCATION": needs_redis(),
-            "KEY_PREFIX": f"test-{uuid4().hex}",
-        }
-    }
-    settings.SHARED_CACHE = True
-    yield
-    django_cache.delete_pattern("*")  # type: ignore[attr-defined] # django-redis
-
-
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("shared_cache")]
 
 
 def headers(response: HttpResponse) -> dict[str, str | None]:

@@ -19,12 +19,12 @@ from pymongo.errors import AutoReconnect
 from apps.common.databases import alias_of
 from apps.events.models import OutboxEvent
 from apps.products import cache, copying
-from apps.products.interface import ProductChange, SkuTaken
+from apps.products.interface import ProductChange, ProductFilter, SkuTaken
 from apps.products.models import Category, Product, StockLevel, StockMovement
 from apps.products.search import reindexing
 from apps.products.search.hits import Hits
-from apps.products.selection import Filters, select_products
 from apps.products.services import LocalProductService, announcing, categories
+from apps.products.services.selection import select_products
 from apps.products.store import documents, indexes
 from apps.products.store.clock import now
 from apps.products.tests.factories import make_category, make_product
@@ -164,8 +164,8 @@ class TestRenaming:
         assert flagged() == set()
         for product in products:
             assert events_of(product.id) == [("product.created", 1), ("product.updated", 2)]
-        assert Hits("lamps", select_products(Filters())).count() == 5
-        assert Hits("lights", select_products(Filters())).count() == 0
+        assert Hits("lamps", select_products(ProductFilter())).count() == 5
+        assert Hits("lights", select_products(ProductFilter())).count() == 0
 
     def test_a_new_name_swallows_no_pending_event(self) -> None:
         product = make_product(category="Lights", stock=3)
@@ -198,7 +198,7 @@ class TestRenaming:
         assert paths[low.id] == f"/{home.id}/{lights.id}/{low.id}/"
         now_is = service.get_product(product_id=product.id)
         assert (now_is.category, now_is.revision) == ("Lamps", 2)
-        assert Hits("lamps", select_products(Filters())).count() == 1
+        assert Hits("lamps", select_products(ProductFilter())).count() == 1
         assert events_of(product.id) == [("product.created", 1), ("product.updated", 2)]
         assert not Category.objects.filter(unsettled=True).exists()
 
@@ -231,11 +231,11 @@ class TestReindexing:
     def test_writes_anew_what_products_are_found_by(self) -> None:
         product, other = make_product(name="Lamp", sku="A"), make_product(name="Chair", sku="B")
         Product.objects.filter(pk=product.id).update(search_title="old", search_body="older", name_key="x")
-        assert Hits("lamp", select_products(Filters())).count() == 0
+        assert Hits("lamp", select_products(ProductFilter())).count() == 0
 
         assert sum(reindexing.reindex()) == 1
 
-        assert Hits("lamp", select_products(Filters())).count() == 1
+        assert Hits("lamp", select_products(ProductFilter())).count() == 1
         assert Product.objects.get(pk=product.id).revision == product.revision
         assert events_of(other.id) == [("product.created", 1)]
         out = StringIO()
@@ -322,7 +322,7 @@ class TestCopying:
 
         assert [copying.contents(model, settings.CATALOGUE_DATABASE) for model in (Category, Product)] == before
         assert [each.count for each in before] == [1, 1]
-        assert Hits("lamp", select_products(Filters())).count() == 1
+        assert Hits("lamp", select_products(ProductFilter())).count() == 1
 
     def test_one_that_was_cut_off_goes_on(self) -> None:
         with patch.object(copying, "_BATCH", 2):

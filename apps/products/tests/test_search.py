@@ -5,12 +5,12 @@ from uuid import UUID
 
 import pytest
 
-from apps.products.facets import PriceBand, TagCount, count_facets
-from apps.products.interface import Attributes, ProductChange
+from apps.products.interface import Attributes, PriceBand, ProductChange, ProductFilter, TagCount
 from apps.products.search.hits import Hits
 from apps.products.search.words import MAX_QUERY_TOKENS, normalise
-from apps.products.selection import Filters, differences, select_products, suggest
 from apps.products.services import LocalProductService
+from apps.products.services.facets import count_facets
+from apps.products.services.selection import differences, select_products, suggest
 from apps.products.store import documents, indexes
 from apps.products.tests.factories import make_category, make_product
 from tests.flow import sends
@@ -19,7 +19,7 @@ service = LocalProductService()
 
 
 def found(text: str, **filters: object) -> list[UUID]:
-    return Hits(text, select_products(Filters(**filters)))[0:100]  # type: ignore[arg-type]
+    return Hits(text, select_products(ProductFilter(**filters)))[0:100]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ class TestFinding:
         make_product()
 
         assert found(query) == []
-        assert Hits(query, select_products(Filters())).count() == 0
+        assert Hits(query, select_products(ProductFilter())).count() == 0
 
     @pytest.mark.parametrize(
         "noise",
@@ -118,7 +118,7 @@ class TestFinding:
 
     def test_pages_do_not_overlap(self) -> None:
         products = [make_product(name="Lamp", sku=f"S{n}") for n in range(5)]
-        hits = Hits("lamp", select_products(Filters()))
+        hits = Hits("lamp", select_products(ProductFilter()))
 
         assert [hits[0:2], hits[2:4], hits[4:6]] == [
             [product.id for product in products[start : start + 2]] for start in (0, 2, 4)
@@ -130,10 +130,10 @@ class TestFinding:
         assert (found("lamp"), found("chair")) == ([], [product.id])
 
         service.update_product(product_id=product.id, change=ProductChange(active=False))
-        assert (found("chair"), found("chair", active=None)) == ([], [product.id])
+        assert (found("chair"), found("chair", include_inactive=True)) == ([], [product.id])
 
         service.delete_product(product_id=product.id)
-        assert found("chair", active=None) == []
+        assert found("chair", include_inactive=True) == []
 
     def test_filters_narrow_it(self) -> None:
         parent = make_category(name="Home")
@@ -161,7 +161,7 @@ class TestFacets:
         make_product(name="Other", tags=["c"])
 
         with sends(4):
-            facets = count_facets(Hits("lamp", select_products(Filters())).matching)
+            facets = count_facets(Hits("lamp", select_products(ProductFilter())).matching)
 
         assert [(each.name, each.slug, each.count) for each in facets.categories] == [
             ("Lights", "lights", 2),
@@ -173,6 +173,21 @@ class TestFacets:
             PriceBand(Decimal(10), Decimal(25), 1),
             PriceBand(Decimal(1000), None, 1),
         ]
+
+
+@pytest.mark.django_db
+class TestPages:
+    def test_a_page_costs_the_same_however_many_products_there_are(self) -> None:
+        everything = ProductFilter(category="Lights", in_stock=True)
+        for count in (3, 60):
+            for n in range(count):
+                make_product(name="Lamp", category="Lights", tags=[f"t{n}"])
+            with sends(6, on_mongodb=7):
+                assert len(service.list_products(narrowed=everything, page_size=100).products) >= count
+            with sends(9, on_mongodb=10):
+                assert len(service.search_products(text="lamp", narrowed=everything, page_size=100).products) >= count
+            with sends(0):
+                assert service.search_products(text="?").products == []
 
 
 @pytest.mark.django_db(transaction=True)
@@ -196,7 +211,7 @@ class TestForgiving:
 
         wanted = [product.id] if documents.connection().vendor == "postgresql" else []
         assert found(query) == wanted
-        assert Hits(query, select_products(Filters())).count() == len(wanted)
+        assert Hits(query, select_products(ProductFilter())).count() == len(wanted)
 
     def test_a_match_is_not_mixed_with_what_is_only_similar(self) -> None:
         product = make_product(name="Lamps", sku="S1")
@@ -234,7 +249,7 @@ class TestAttributes:
 
 
 def ids(**filters: object) -> list[UUID]:
-    return sorted(select_products(Filters(**filters)).values_list("id", flat=True))  # type: ignore[arg-type]
+    return sorted(select_products(ProductFilter(**filters)).values_list("id", flat=True))  # type: ignore[arg-type]
 
 
 @pytest.mark.django_db
@@ -278,6 +293,6 @@ def test_a_product_counts_in_all_categories_above_its_own() -> None:
     for category in ("Lamps", "Lamps", "Lights", "Home"):
         make_product(name="Thing", category=category)
 
-    found_in = count_facets(select_products(Filters(category="Lights"))).categories
+    found_in = count_facets(select_products(ProductFilter(category="Lights"))).categories
 
     assert [(each.name, each.count) for each in found_in] == [("Home", 3), ("Lights", 3), ("Lamps", 2)]

@@ -11,7 +11,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxLengthValidator
 
 from apps.common.api.renderers import to_json
 from apps.common.cells import bare
@@ -20,6 +19,7 @@ from apps.products.interface import NewProduct, ProductChange, SkuTaken, StockLe
 from apps.products.models import Category, ImportJob, ImportRow, Product
 from apps.products.services.catalogue import check_price
 from apps.products.services.categories import choose_category, find_categories, fold
+from apps.products.services.checking import validate_fields
 from apps.products.services.inventory import check_on_hand
 from apps.products.services.levels import levels_of
 from apps.products.transfer import columns
@@ -202,24 +202,13 @@ def _validate(row: Product | Category, fields: set[str], attr: str | None = None
         InvalidPrice: the price does not fit its currency.
     """
     try:
-        row.clean_fields(exclude={field.name for field in row._meta.fields} - fields)
-        if "description" in fields:
-            _check_length(row)
+        validate_fields(row, fields)
     except ValidationError as error:
         if attr is None:
             raise
         raise ValidationError({attr: error.error_dict.popitem()[1]}) from error
     if isinstance(row, Product) and fields & {"price", "currency"}:
         check_price(row)
-
-
-def _check_length(row: Product | Category) -> None:
-    """Django leaves the length of a TextField to forms."""
-    limit = Product._meta.get_field("description").max_length
-    try:
-        MaxLengthValidator(limit)(getattr(row, "description", ""))
-    except ValidationError as error:
-        raise ValidationError({"description": error}) from error
 
 
 def _stock_of(given: Mapping[str, str]) -> dict[str, int]:

@@ -14,9 +14,9 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
+from apps.common.addresses import client_address
 from apps.common.api.paging import NewestFirst
 from apps.common.api.permissions import IsAdmin
 from apps.common.api.schema import refusal
@@ -35,11 +35,10 @@ from apps.users.api.serializers import (
     TokenPairSerializer,
     UserSerializer,
 )
-from apps.users.interface import Client, Principal, Profile, Role, UserNotFound
+from apps.users.interface import MOST_SESSIONS, Client, Principal, Profile, Role, UserNotFound
 from apps.users.services import to_user
 from config import services
 
-CREDENTIALS = "credentials"
 _TAKEN = refusal("email_taken", "username_taken")
 
 
@@ -48,7 +47,6 @@ class RegisterView(APIView):
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
-    throttle_scope = CREDENTIALS
 
     @extend_schema(
         tags=["users"],
@@ -68,10 +66,6 @@ class UsersView(generics.GenericAPIView[models.User]):
     serializer_class = UserSerializer
     filter_backends = (DjangoFilterBackend,)
     filterset_class = UserFilter
-
-    @property
-    def throttle_scope(self) -> str | None:
-        return CREDENTIALS if self._registers else None
 
     @property
     def _registers(self) -> bool:
@@ -106,7 +100,6 @@ class LoginView(APIView):
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
-    throttle_scope = CREDENTIALS
 
     @extend_schema(
         tags=["users"],
@@ -129,7 +122,6 @@ class RefreshView(APIView):
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
-    throttle_scope = CREDENTIALS
 
     @extend_schema(
         tags=["users"],
@@ -201,7 +193,12 @@ class ProfileView(APIView):
 class SessionsView(APIView):
     """Where the caller is logged in."""
 
-    @extend_schema(tags=["users"], summary="List your log-ins", responses=SessionSerializer(many=True))
+    @extend_schema(
+        tags=["users"],
+        summary="List your log-ins",
+        description=f"The newest {MOST_SESSIONS} that are alive.",
+        responses=SessionSerializer(many=True),
+    )
     def get(self, request: Request) -> Response:
         sessions = services.users().list_sessions(user_id=_caller(request).id)
         context = {"session_id": _session_id(request)}
@@ -249,8 +246,6 @@ class ActivityView(generics.ListAPIView[models.Activity]):
 
 class PasswordChangeView(APIView):
     """A new password for the caller."""
-
-    throttle_scope = CREDENTIALS
 
     @extend_schema(
         tags=["users"],
@@ -321,5 +316,4 @@ def _session_id(request: Request) -> UUID | None:
 
 
 def _client(request: Request) -> Client:
-    # The throttle knows how many proxies of ours stand in front.
-    return Client(address=BaseThrottle().get_ident(request) or "", agent=request.headers.get("User-Agent", ""))
+    return Client(address=client_address(request), agent=request.headers.get("User-Agent", ""))

@@ -5,17 +5,16 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.core.cache import cache
 from django.test import Client as Browser
 from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks
 from rest_framework.test import APIClient
-from rest_framework.throttling import ScopedRateThrottle
 
 from apps.events.models import OutboxEvent
 from apps.users import tokens
 from apps.users.interface import Role
 from apps.users.models import Activity, Session, User
 from apps.users.tests.factories import PASSWORD, UserFactory
+from tests.flow import SESSION
 
 pytestmark = pytest.mark.django_db
 
@@ -244,7 +243,7 @@ def test_logout(
 ) -> None:
     client = log_in()
     assert client.get(f"{USERS}/profile").status_code == 200
-    with django_capture_on_commit_callbacks(execute=True), django_assert_num_queries(4):
+    with django_capture_on_commit_callbacks(execute=True), django_assert_num_queries(SESSION + 4):
         response = getattr(client, method)(f"{USERS}/logout")
     assert (response.status_code, response.content) == (204, b"")
     response = client.get(f"{USERS}/profile")
@@ -253,10 +252,9 @@ def test_logout(
 
 def test_sessions(log_in: LogIn, api: APIClient, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     client = log_in()
-    client.get(f"{USERS}/profile")  # the session is cached from here on
     api.credentials(HTTP_USER_AGENT="Phone")
     _log_in(api, email=client.user.email, password=PASSWORD)
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(SESSION + 1):
         response = client.get(f"{USERS}/sessions")
     assert [(session["agent"], session["current"]) for session in response.json()] == [("Phone", False), ("", True)]
     assert set(response.json()[0]) == {
@@ -268,7 +266,7 @@ def test_sessions(log_in: LogIn, api: APIClient, django_assert_num_queries: Djan
         "expires_at",
         "current",
     }
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(SESSION + 4):
         assert client.delete(f"{USERS}/sessions/{response.json()[0]['id']}").status_code == 204
     assert [session["current"] for session in client.get(f"{USERS}/sessions").json()] == [True]
 
@@ -287,12 +285,10 @@ def test_anothers_session_is_not_found(log_in: LogIn) -> None:
 
 def test_profile(log_in: LogIn, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     client = log_in(username="me", first_name="First", phone="1")
-    with django_assert_num_queries(2):  # the session is not cached yet
-        client.get(f"{USERS}/profile")
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(SESSION + 1):
         body = client.get(f"{USERS}/profile").json()
     assert set(body) == FIELDS
-    with django_assert_num_queries(5):  # lock, save and event, between SAVEPOINT and RELEASE
+    with django_assert_num_queries(SESSION + 5):  # lock, save and event, between SAVEPOINT and RELEASE
         response = client.patch(f"{USERS}/profile", {"last_name": "Last"})
     assert response.status_code == 200
     assert response.json() == {**body, "last_name": "Last", "updated_at": response.json()["updated_at"]}
@@ -337,9 +333,8 @@ def test_refused_profiles(
 
 def test_password_change(log_in: LogIn, api: APIClient, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     client = log_in()
-    client.get(f"{USERS}/profile")
     _log_in(api, email=client.user.email, password=PASSWORD)
-    with django_assert_num_queries(8):  # read; SAVEPOINT, lock, save, end the sessions (2), activity, RELEASE
+    with django_assert_num_queries(SESSION + 8):  # read; SAVEPOINT, lock, save, end the sessions (2), activity, RELEASE
         response = client.post(
             f"{USERS}/password/change", {"old_password": PASSWORD, "new_password": "another horse 8"}
         )
@@ -369,10 +364,9 @@ def test_refused_password_changes(
 
 def test_activity(log_in: LogIn, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     client, stranger = log_in(), log_in()
-    client.get(f"{USERS}/profile")
     for number in range(3):
         Activity.objects.create(user=client.user, action="order.created", details=f"Order {number}.")
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(SESSION + 1):
         body = client.get(f"{USERS}/activity?page_size=3").json()
     assert set(body) == {"next", "previous", "results"}
     assert [line["details"] for line in body["results"]] == ["Order 2.", "Order 1.", "Order 0."]
@@ -393,8 +387,7 @@ def test_activity(log_in: LogIn, django_assert_num_queries: DjangoAssertNumQueri
 
 def test_read_an_account(log_in: LogIn, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     client, stranger = log_in(), log_in()
-    client.get(f"{USERS}/profile")
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(SESSION + 1):
         assert client.get(f"{USERS}/{client.user.pk}").json()["id"] == str(client.user.pk)
     for user_id in (client.user.pk, NOBODY):
         response = stranger.get(f"{USERS}/{user_id}")
@@ -409,12 +402,11 @@ def test_list_accounts(log_in: LogIn, django_assert_num_queries: DjangoAssertNum
     admin = log_in(Role.ADMIN, username="zoe", email="zoe@example.com")
     UserFactory(username="Anna", email="anna@example.com", last_name="Müller", active=False)
     UserFactory(username="bob", email="bob@example.org", role=Role.ORDER_STAFF)
-    admin.get(f"{USERS}/profile")
 
     def names(query: str) -> list[str]:
         return [user["username"] for user in admin.get(f"{USERS}?{query}").json()["results"]]
 
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(SESSION + 2):
         body = admin.get(f"{USERS}?page_size=2").json()
     assert (body["count"], body["previous"]) == (3, None)
     assert [user["username"] for user in body["results"]] == ["bob", "Anna"]
@@ -447,8 +439,8 @@ def test_only_admins_list_and_manage(log_in: LogIn, api: APIClient) -> None:
 
 def test_manage(log_in: LogIn, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     admin, target = log_in(Role.ADMIN), log_in().user
-    admin.get(f"{USERS}/profile")
-    with django_assert_num_queries(7):  # lock, end the sessions (2), save and event, between SAVEPOINT and RELEASE
+    # Lock, end the sessions (2), save and event, between SAVEPOINT and RELEASE.
+    with django_assert_num_queries(SESSION + 7):
         response = admin.patch(f"{USERS}/{target.pk}", {"role": "order_staff", "active": False})
     assert response.status_code == 200
     assert (response.json()["role"], response.json()["active"]) == ("order_staff", False)
@@ -507,24 +499,6 @@ def test_a_log_in_to_the_staff_pages_works_too(client: Browser) -> None:
     assert client.get(f"{USERS}/sessions").json() == []
     assert client.post(f"{USERS}/logout").status_code == 204
     assert client.get(f"{USERS}/profile").status_code == 401
-
-
-def test_credentials_are_limited(log_in: LogIn, api: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = log_in()
-    monkeypatch.setattr(ScopedRateThrottle, "THROTTLE_RATES", {"credentials": "1/min"})
-    for caller, address in [
-        (client, f"{USERS}/password/change"),
-        (api, f"{USERS}/register"),
-        (api, USERS),
-        (api, f"{USERS}/login"),
-        (api, f"{USERS}/token/refresh"),
-    ]:
-        cache.clear()
-        assert caller.post(address, {}).status_code == 400
-        response = caller.post(address, {})
-        assert response.status_code == 429
-        assert 1 <= int(response["Retry-After"]) <= 60
-    assert client.get(f"{USERS}/profile").status_code == 200
 
 
 def test_the_openapi_document_says_who_may_call(api: APIClient) -> None:

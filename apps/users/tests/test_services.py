@@ -225,7 +225,8 @@ def test_any_client_is_kept(client: Client, address: str | None, agent: str) -> 
     assert (session.address, session.agent) == (address, agent)
 
 
-def test_authenticating_costs_no_query_while_the_session_is_cached(
+@pytest.mark.usefixtures("shared_cache")
+def test_authenticating_costs_no_query_while_the_session_is_marked_in_redis(
     django_assert_num_queries: DjangoAssertNumQueries,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
@@ -237,6 +238,31 @@ def test_authenticating_costs_no_query_while_the_session_is_cached(
     with django_assert_num_queries(1):
         users.authenticate(access_token=pair.access)
     with django_assert_num_queries(0):
+        users.authenticate(access_token=pair.access)
+
+
+@pytest.mark.usefixtures("shared_cache")
+def test_refusing_costs_no_query_while_the_end_is_marked_in_redis(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    pair = _log_in(UserFactory())
+    Session.objects.update(revoked_at=timezone.now())
+    for queries in (1, 0):
+        with django_assert_num_queries(queries), pytest.raises(InvalidToken):
+            users.authenticate(access_token=pair.access)
+
+
+def test_without_redis_each_time_the_database_is_asked_whether_a_session_lives(
+    django_assert_num_queries: DjangoAssertNumQueries,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        pair = _log_in(UserFactory())
+    for _ in range(2):
+        with django_assert_num_queries(1):
+            users.authenticate(access_token=pair.access)
+    Session.objects.update(revoked_at=timezone.now())  # as another process does, whose cache is its own
+    with pytest.raises(InvalidToken):
         users.authenticate(access_token=pair.access)
 
 
@@ -262,6 +288,7 @@ def test_logging_out_ends_one_session_at_once(
     assert _actions(user) == ["user.logged_in", "user.logged_in"]
 
 
+@pytest.mark.usefixtures("shared_cache")
 def test_a_reader_that_is_late_does_not_bring_an_ended_session_back(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
@@ -273,6 +300,16 @@ def test_a_reader_that_is_late_does_not_bring_an_ended_session_back(
     Session.objects.update(revoked_at=None)  # what the late reader saw
     with pytest.raises(InvalidToken):
         users.authenticate(access_token=pair.access)
+
+
+def test_the_newest_sessions_are_listed() -> None:
+    user, now = UserFactory(), timezone.now()
+    rows = [Session(user=user, expires_at=now + timedelta(days=1)) for _ in range(101)]
+    Session.objects.bulk_create(rows)
+    newest = [row.pk for row in reversed(rows)]
+    assert [session.id for session in users.list_sessions(user_id=user.pk)] == newest[:100]
+    users.log_out(user_id=user.pk, session_id=newest[0])
+    assert [session.id for session in users.list_sessions(user_id=user.pk)] == newest[1:]
 
 
 def test_nobody_ends_anothers_session() -> None:

@@ -1,5 +1,7 @@
 """`manage.py serve`: the whole shop as one tree of processes."""
 
+import os
+import shutil
 import socket
 import sys
 from collections.abc import Iterator
@@ -18,15 +20,23 @@ class Command(BaseCommand):
         parser.add_argument("--migrate", action="store_true", help="bring the databases up to date first")
 
     def handle(self, *args: object, migrate: bool, **options: object) -> None:
+        if settings.PEERS and not settings.SERVICE_TOKEN:
+            raise CommandError(
+                "SERVICE_TOKEN must be set, so that other services answer this one: `manage.py issue_service_token` of "
+                "the users service makes it."
+            )
         if migrate:
             call_command("migrate_all")
-        _check_port()
+        _check_port(settings.PORT, "PORT")
+        if settings.PROFILE.does_work:
+            _check_port(settings.GRPC_PORT, "GRPC_PORT")
         address = f"{settings.BIND}:{settings.PORT}"
         self.stdout.write(f"Serving on {address} (Ctrl-C stops)")
+        _share_metrics()
         Supervisor(list(processes())).run()
 
 
-def _check_port() -> None:
+def _check_port(port: int, variable: str) -> None:
     """Refuse a port that is taken: the web server would share it, and two shops would answer in turn.
 
     Raises:
@@ -37,29 +47,41 @@ def _check_port() -> None:
         # What has just stopped there may leave connections that are still closing; they do no harm.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.BIND, settings.PORT))
+            probe.bind((settings.BIND, port))
         except OSError as error:
             raise CommandError(
-                f"Nothing can listen on {settings.BIND}:{settings.PORT}: {error.strerror}. Set PORT or BIND, or stop "
+                f"Nothing can listen on {settings.BIND}:{port}: {error.strerror}. Set {variable} or BIND, or stop "
                 "what listens there."
             ) from error
+
+
+def _share_metrics() -> None:
+    """Have all processes count in one folder, so that `/metrics` of one tells of all. It starts empty."""
+    folder = settings.DATA_DIR / "metrics" / settings.PROFILE.name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 
 
 def processes() -> Iterator[Process]:
     """In the order in which they stop: first nobody is let in, then the work that was left is done."""
     python = sys.executable
     yield Process("web", [python, "-m", "granian", *_web_options(), "config.wsgi:application"])
+    if not settings.PROFILE.does_work:
+        return
+    yield Process("grpc", [python, "manage.py", "grpc"])
     celery = [python, "-m", "celery", "--quiet", "--app", "config"]
     if settings.BROKER_URL:
         options = ["--loglevel", settings.LOG_LEVEL, "--without-gossip", "--without-mingle"]
-        services = [f"{settings.QUEUE_PREFIX}{service}" for service in settings.SERVICE_DATABASES]
-        queues = ",".join([*services, settings.CELERY_TASK_DEFAULT_QUEUE])
+        services = settings.PROFILE.services
+        queues = ",".join([*(settings.QUEUES[each] for each in services), settings.CELERY_TASK_DEFAULT_QUEUE])
         yield Process("worker", [*celery, "worker", "--queues", queues, *options])
         # Mails and imports, behind which no order's stock may wait.
-        slow = ["--queues", settings.SLOW_QUEUE, "--concurrency=1", "--hostname=slow@%h"]
+        slow_queues = ",".join(settings.SLOW_QUEUES[each] for each in services)
+        slow = ["--queues", slow_queues, "--concurrency=1", "--hostname=slow@%h"]
         yield Process("slow worker", [*celery, "worker", *slow, *options])
     yield Process("relay", [python, "manage.py", "relay"])
-    schedule = str(settings.DATA_DIR / "celerybeat-schedule")
+    schedule = str(settings.DATA_DIR / f"celerybeat-{settings.PROFILE.name}")
     yield Process("beat", [*celery, "beat", "--schedule", schedule, "--pidfile=", "--loglevel", settings.LOG_LEVEL])
 
 

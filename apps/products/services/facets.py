@@ -1,13 +1,13 @@
 """The counts beside a search: how many of its products are in each category, have each tag, and cost how much."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from decimal import Decimal
 from uuid import UUID
 
 from django.db.models import QuerySet
 
+from apps.products.interface import CategoryCount, Facets, PriceBand, TagCount
 from apps.products.models import Category, Product
 from apps.products.services.categories import ancestors_of
 from apps.products.store import documents
@@ -54,38 +54,6 @@ _MONGODB_COUNT: list[documents.Stage] = [
         }
     }
 ]
-
-
-@dataclass(frozen=True)
-class CategoryCount:
-    id: UUID
-    name: str
-    slug: str
-    count: int
-
-
-@dataclass(frozen=True)
-class TagCount:
-    tag: str
-    count: int
-
-
-@dataclass(frozen=True)
-class PriceBand:
-    """Products that cost at least `min` and less than `max`."""
-
-    min: Decimal
-    max: Decimal | None
-    count: int
-
-
-@dataclass(frozen=True)
-class Facets:
-    """How many products of a search are in each category, have each tag, and cost how much; the most frequent ones."""
-
-    categories: Sequence[CategoryCount]
-    tags: Sequence[TagCount]
-    price_bands: Sequence[PriceBand]
 
 
 def count_facets(products: QuerySet[Product]) -> Facets:

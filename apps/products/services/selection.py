@@ -1,32 +1,16 @@
 """Which products a list or a search is about: reads, composed on the ORM."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
+from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
-from apps.products.interface import Attributes, AttributeValue
+from apps.products.interface import Attributes, AttributeValue, ProductFilter
 from apps.products.models import Category, Product, StockLevel
 from apps.products.search.hits import Hits
 from apps.products.services.categories import find_categories, fold
 from apps.products.store import documents, lookups
-
-
-@dataclass(frozen=True)
-class Filters:
-    """What a list is narrowed to; None does not narrow. `category` is an id, a slug or a name, with all below it."""
-
-    category: str | None = None
-    min_price: Decimal | None = None
-    max_price: Decimal | None = None
-    tag: str | None = None
-    in_stock: bool | None = None
-    active: bool | None = True
-    group: str | None = None
-    # Name → values of which one must fit, all as texts.
-    attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -38,11 +22,12 @@ class Suggestion:
     text: str
 
 
-def select_products(filters: Filters) -> QuerySet[Product]:
+def select_products(filters: ProductFilter) -> QuerySet[Product]:
     """The products that pass the filters, in no order. A category costs two queries; an unknown one leaves nothing."""
     # What is deleted is inactive.
-    wanted = Q(deleted_at=None) if filters.active is None else Q(active=filters.active)
-    if filters.active is False:
+    active = filters.active if filters.include_inactive else True
+    wanted = Q(deleted_at=None) if active is None else Q(active=active)
+    if active is False:
         wanted &= Q(deleted_at=None)
     if filters.category is not None:
         wanted &= Q(category__in=_subtrees(filters.category))
@@ -67,7 +52,7 @@ def suggest(text: str, limit: int) -> list[Suggestion]:
         return []
     named = Category.objects.filter(name_folded__startswith=start).order_by("name_folded", "id")[:limit]
     found = [Suggestion("category", row.pk, row.name) for row in named]
-    hits = Hits(text, select_products(Filters()), only_titles=True)
+    hits = Hits(text, select_products(ProductFilter()), only_titles=True)
     keys = hits.first(limit - len(found)) if len(found) < limit else []
     names = dict(Product.objects.filter(pk__in=keys).order_by().values_list("pk", "name"))
     return found + [Suggestion("product", key, names[key]) for key in keys if key in names]

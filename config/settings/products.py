@@ -1,0 +1,3 @@
+"""The products service alone: the others are reached over gRPC."""
+
+from config.settings.base import *  # noqa: F403 - a profile is the base with what differs

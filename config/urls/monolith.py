@@ -1,0 +1,27 @@
+"""Every address of the shop. A service by itself has those in the file of its name."""
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+from config import pages
+from config.urls import orders, products, shared, users
+from config.urls.shared import handler400, handler403, handler404, handler500
+
+__all__ = ["handler400", "handler403", "handler404", "handler500", "urlpatterns"]
+
+urlpatterns = [
+    # First, for what is asked for most: patterns are tried one after the other.
+    *products.ADDRESSES,
+    path("", pages.landing, name="landing"),
+    *shared.OPERATIONS,
+    path("admin/", admin.site.urls),
+    path("admin", RedirectView.as_view(pattern_name="admin:index")),
+    *users.ADDRESSES,
+    *orders.ADDRESSES,
+    path("api/auth/login/", pages.LogInView.as_view()),
+    path("api/auth/", include("rest_framework.urls")),
+    *shared.DOCUMENTS,
+    *shared.MEDIA,
+    *shared.NOTHING,
+]
