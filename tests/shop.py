@@ -34,6 +34,8 @@ class Shop:
             "PORT": str(port),
             "GRPC_PORT": str(grpc_port),
             "BIND": "127.0.0.1",
+            # Customers of a test are faster than people, and all of one address; tests/test_rate_limits.py has limits.
+            "RATE_LIMITS": "off",
             "EMAIL_URL": f"filemail:///{data_dir / 'mail'}",
             **environment,
         }

@@ -31,7 +31,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """
     with running_redis() as own:
         url = own.url if own else needs_redis()
-        more = {"BROKER_URL": url, "QUEUE_PREFIX": "blackbox-", "RATE_LIMITS": "off"}
+        more = {"BROKER_URL": url, "QUEUE_PREFIX": "blackbox-"}
         folder = tmp_path_factory.mktemp("shop")
         with open_shop(folder, REDIS_URL=url, CORS_ALLOWED_ORIGINS=ORIGIN, **more) as running:
             yield running

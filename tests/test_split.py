@@ -60,7 +60,7 @@ def admin(split: SplitShop) -> Client:
 @pytest.fixture(scope="module")
 def single(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Transcript:
     """Everything that the one process answers."""
-    environment = {"REDIS_URL": redis_url, "BROKER_URL": redis_url, "QUEUE_PREFIX": "single-", "RATE_LIMITS": "off"}
+    environment = {"REDIS_URL": redis_url, "BROKER_URL": redis_url, "QUEUE_PREFIX": "single-"}
     with open_shop(tmp_path_factory.mktemp("single"), CORS_ALLOWED_ORIGINS=ORIGIN, **environment) as shop:
         return played(shop, Target.at(shop.url, origin=ORIGIN))
 

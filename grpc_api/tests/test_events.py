@@ -10,7 +10,7 @@ from apps.common.databases import alias_of
 from apps.common.errors import InvalidInput
 from apps.events.envelope import Event
 from apps.events.interface import EventService
-from apps.events.models import FailedDelivery, InboxEntry, WebhookDelivery, WebhookEndpoint
+from apps.events.models import FailedDelivery, InboxEntry, WebhookDelivery
 from apps.events.services import LocalEventService
 from apps.events.webhooks.rows import deliveries, endpoints
 from grpc_api.clients.events import RemoteEventService
@@ -65,5 +65,5 @@ def test_events_are_noted_once_for_the_webhooks_that_want_them(of_orders: EventS
     delivery = deliveries().get()
     assert (delivery.endpoint_id, delivery.event_id, delivery.type) == (wanting.pk, paid.id, "order.paid")
     assert '"count":60' in delivery.body.replace(" ", "")
-    assert WebhookDelivery.objects.filter(endpoint=other).count() == 0
-    assert WebhookEndpoint.objects.count() == 2
+    assert deliveries().filter(endpoint=other).count() == 0
+    assert endpoints().count() == 2

@@ -19,7 +19,7 @@ _BUYERS, _CUSTOMERS = 500, 5
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with open_shop(tmp_path_factory.mktemp("rush"), RATE_LIMITS="false") as running:
+    with open_shop(tmp_path_factory.mktemp("rush")) as running:
         yield running
 
 

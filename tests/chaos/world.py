@@ -68,7 +68,6 @@ def open_world(folder: Path, *, database: str, broker: str, dice: random.Random)
         environment = {
             "PYTHONPATH": str(_SKEW),
             "CHAOS_CLOCKS": str(clocks),
-            "RATE_LIMITS": "false",
             "PAYMENT_WEBHOOK_SECRET": f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}",
             "WEBHOOK_ALLOW_HTTP": "true",
             "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",

@@ -17,6 +17,7 @@ from django.db import DatabaseError, OperationalError, connections
 from pymongo.errors import AutoReconnect
 
 from apps.common.databases import alias_of
+from apps.common.errors import InvalidInput
 from apps.events.models import OutboxEvent
 from apps.products import cache, copying
 from apps.products.interface import ProductChange, ProductFilter, SkuTaken
@@ -210,7 +211,7 @@ class TestRefusals:
 
         with pytest.raises(SkuTaken):
             make_product(sku="taken", category="New")
-        with pytest.raises(ValueError, match="-1 units"):
+        with pytest.raises(InvalidInput, match="-1 units"):
             make_product(stock=-1, category="New")
 
         assert Category.objects.count() == 0
