@@ -1,11 +1,16 @@
 """What the project does around every view."""
 
 import logging
+import re
 from collections.abc import Callable
 
+from django.conf import settings
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.core.signals import got_request_exception
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.middleware.locale import LocaleMiddleware
+from django.utils import translation
 from django.utils.log import log_response
 from django.utils.safestring import SafeString, mark_safe
 from django.views.debug import ExceptionReporter
@@ -14,6 +19,8 @@ from apps.common.api.errors import DATABASE_AWAY
 from config import views
 
 logger = logging.getLogger("django.request")
+
+_PAGES = re.compile(r"/(admin|shop|language)(/|$)|/$")
 
 
 class ErrorAnswers:
@@ -42,6 +49,22 @@ class ErrorAnswers:
         response = views.server_error(request)
         log_response("Internal Server Error: %s", request.path, response=response, request=request, exception=exception)
         return response
+
+
+class PageLanguage(LocaleMiddleware):
+    """Speaks the visitor's language on pages for people. The API speaks one language, so that answers can be cached and
+    compared.
+    """
+
+    def process_request(self, request: HttpRequest) -> None:
+        if _PAGES.match(request.path):
+            super().process_request(request)
+        else:
+            # Whatever page this thread has answered before.
+            translation.activate(settings.LANGUAGE_CODE)
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        return super().process_response(request, response) if _PAGES.match(request.path) else response
 
 
 class NoTraceback(ExceptionReporter):

@@ -2,11 +2,13 @@
 
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -116,8 +118,19 @@ def drop_postgres_databases(prefix: str) -> None:
             server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
-def _missing(server: str, variable: str, error: Exception) -> None:
-    reason = f"{server} does not answer ({type(error).__name__}); set {variable} to one that does."
+def needs_chromium() -> str:
+    """The path of a Chromium browser; call it first thing in a test or fixture."""
+    found = os.environ.get("TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if not found:
+        _leave_out("There is no chromium; install it (Debian: apt-get install chromium) or say where in TEST_CHROMIUM.")
+    return found
+
+
+def _missing(server: str, variable: str, error: Exception) -> NoReturn:
+    _leave_out(f"{server} does not answer ({type(error).__name__}); set {variable} to one that does.")
+
+
+def _leave_out(reason: str) -> NoReturn:
     if is_ci():
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)

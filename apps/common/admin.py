@@ -1,4 +1,4 @@
-"""Staff pages that only show."""
+"""What every staff page is made of, in the theme of django-unfold, and pages that only show."""
 
 from collections.abc import Callable
 from operator import attrgetter
@@ -7,6 +7,8 @@ from typing import TypeVar
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
+from unfold.admin import ModelAdmin as ThemedModelAdmin
+from unfold.admin import TabularInline as ThemedTabularInline
 
 from apps.common.money import quantize
 
@@ -27,6 +29,13 @@ def amount_column(name: str, currency: str = "currency") -> Callable[[Model], st
     return show
 
 
+class ModelAdmin(ThemedModelAdmin, admin.ModelAdmin[_Row]):  # type: ignore[misc] # the theme has no types
+    """A page of rows. Counts no more rows than it shows, unless something is searched for."""
+
+    show_full_result_count = False
+    list_per_page = 50
+
+
 class ReadOnly:
     """Shows rows and changes none: what is here changes through a service, or is history."""
 
@@ -40,14 +49,11 @@ class ReadOnly:
         return False
 
 
-class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin[_Row]):
-    """A page of rows to look at. Counts no more rows than the page shows."""
-
-    show_full_result_count = False
-    list_per_page = 50
+class ReadOnlyAdmin(ReadOnly, ModelAdmin[_Row]):
+    """A page of rows to look at."""
 
 
-class ReadOnlyInline(ReadOnly, admin.TabularInline[Model, Model]):
+class ReadOnlyInline(ReadOnly, ThemedTabularInline, admin.TabularInline[Model, Model]):  # type: ignore[misc] # as above
     """Rows to look at below the row that they belong to."""
 
     extra = 0

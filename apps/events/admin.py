@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
 
-from apps.common.admin import ReadOnlyAdmin
+from apps.common.admin import ModelAdmin, ReadOnlyAdmin
 from apps.common.api.permissions import ADMIN, has_role
 from apps.common.errors import DomainError
 from apps.events.models import FailedDelivery, OutboxEvent, WebhookDelivery, WebhookEndpoint
@@ -90,7 +90,7 @@ class EndpointForm(ModelForm[WebhookEndpoint]):
         return url
 
 
-class WebhookEndpointAdmin(admin.ModelAdmin[WebhookEndpoint]):
+class WebhookEndpointAdmin(ModelAdmin[WebhookEndpoint]):
     """Addresses of others' that hear of events. The secret is shown once, when it is made."""
 
     form = EndpointForm

@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 
-from apps.common.admin import ReadOnlyAdmin, amount_column
+from apps.common.admin import ModelAdmin, ReadOnlyAdmin, amount_column
 from apps.common.databases import atomic
 from apps.common.errors import DomainError
 from apps.common.money import quantize
@@ -70,11 +70,8 @@ def _is_id(text: str) -> bool:
     return True
 
 
-class ServiceAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # Django's own class takes no parameter
+class ServiceAdmin(ModelAdmin):  # type: ignore[type-arg] # Django's own class takes no parameter
     """Pages whose saving may be refused by the service: the form is shown again, with what was typed and why not."""
-
-    list_per_page = 50
-    show_full_result_count = False
 
     def changeform_view(
         self,
@@ -126,7 +123,7 @@ class PageList(ChangeList):
         self.model_admin.look_up(self.result_list)  # type: ignore[attr-defined] # it is a PageAdmin
 
 
-class PageAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # Django's own class takes no parameter
+class PageAdmin(ModelAdmin):  # type: ignore[type-arg] # Django's own class takes no parameter
     """Pages with such a list."""
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:  # noqa: ANN401 - as in Django

@@ -8,10 +8,11 @@ from uuid import UUID
 
 from django import forms
 from django.conf import settings
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.core.files.base import File
 from django.http import HttpRequest, HttpResponse, QueryDict
 
+from apps.common.admin import ModelAdmin
 from apps.common.errors import DomainError
 from apps.common.validators import no_control_characters, single_line
 from apps.products.interface import Image, ImagePlace
@@ -94,7 +95,7 @@ def rows_of(images: Sequence[Image]) -> list[_Row]:
     ]
 
 
-class PicturesAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # Django's own class takes no parameter
+class PicturesAdmin(ModelAdmin):  # type: ignore[type-arg] # Django's own class takes no parameter
     """Does with pictures what the form says, once the rest of it is saved: drawing thumbnails and writing files takes
     longer than a transaction may.
     """

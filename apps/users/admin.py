@@ -3,10 +3,8 @@
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.forms import AdminAuthenticationForm
-from django.contrib.admin.forms import AdminPasswordChangeForm as OwnPasswordChangeForm
 from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.forms import AdminPasswordChangeForm, BaseUserCreationForm
+from django.contrib.auth.forms import BaseUserCreationForm
 from django.contrib.auth.models import Group
 from django.contrib.auth.views import PasswordChangeView
 from django.core.exceptions import ValidationError
@@ -15,8 +13,9 @@ from django.forms import ModelForm
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse_lazy
+from unfold.forms import AdminOwnPasswordChangeForm, AdminPasswordChangeForm, AuthenticationForm
 
-from apps.common.admin import ReadOnlyAdmin
+from apps.common.admin import ModelAdmin, ReadOnlyAdmin
 from apps.common.databases import atomic
 from apps.events.admin import FailedDeliveryAdmin, OutboxAdmin
 from apps.users.interface import Profile, Role, SessionNotFound
@@ -64,15 +63,15 @@ class EndsSessions:
         return user
 
 
-class SetPasswordForm(EndsSessions, AdminPasswordChangeForm):  # type: ignore[type-arg]  # generic in the stubs only
+class SetPasswordForm(EndsSessions, AdminPasswordChangeForm):  # type: ignore[misc] # the theme has no types
     pass
 
 
-class OwnPasswordForm(EndsSessions, OwnPasswordChangeForm):
+class OwnPasswordForm(EndsSessions, AdminOwnPasswordChangeForm):  # type: ignore[misc] # as above
     pass
 
 
-class StaffLogInForm(AdminAuthenticationForm):
+class StaffLogInForm(AuthenticationForm):  # type: ignore[misc] # as above
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as in Django
         super().__init__(*args, **kwargs)
         self.fields["username"].label = "E-mail or username"
@@ -92,7 +91,7 @@ admin.site.password_change = change_own_password  # type: ignore[method-assign, 
 
 
 @admin.register(User)
-class AccountAdmin(UserAdmin[User]):
+class AccountAdmin(ModelAdmin[User], UserAdmin[User]):
     """Accounts. Every change goes through the service, so that its events are published and sessions end."""
 
     form = UserChangeForm

@@ -12,7 +12,7 @@ from kombu import Exchange, Queue
 
 from apps.common.money import is_currency
 from apps.common.schedules import Every
-from config import databases, env, keys, profiles
+from config import databases, env, keys, profiles, staff_site
 
 # Generic classes of Django, such as ModelAdmin[Order], can be written at run time.
 django_stubs_ext.monkeypatch()
@@ -42,7 +42,7 @@ if not DEBUG:
 # --- What runs -----------------------------------------------------------------------------------
 
 # Django's own apps refer to the user, so they are where users are.
-_PAGES_APPS = ["django.contrib.admin", "django.contrib.sessions", "django.contrib.messages"]
+_PAGES_APPS = ["unfold", "django.contrib.admin", "django.contrib.sessions", "django.contrib.messages"]
 _ACCOUNTS_APPS = ["django.contrib.auth", "django.contrib.contenttypes"]
 INSTALLED_APPS = [
     *(_PAGES_APPS if PROFILE.has_pages else []),
@@ -80,6 +80,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     *(_PAGES_MIDDLEWARE if PROFILE.has_pages else []),
+    *(["config.middleware.PageLanguage"] if PROFILE.has_pages else []),
     "config.middleware.ErrorAnswers",
 ]
 
@@ -112,7 +113,10 @@ SILENCED_SYSTEM_CHECKS = [
 ]
 TIME_ZONE = "UTC"
 USE_TZ = True
+# Languages of pages for people; the API speaks English (config.middleware.PageLanguage).
 LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
+LANGUAGE_COOKIE_SAMESITE = "Lax"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 APPEND_SLASH = False
 
@@ -201,6 +205,7 @@ WEB_THREADS = env.integer("WEB_THREADS", 8, low=1, high=256)
 EVENT_STREAMS = env.integer("EVENT_STREAMS", 8, low=1, high=256)
 
 STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "config" / "static"]
 # Found where the packages keep them: no collectstatic is needed, neither here nor in a container.
 WHITENOISE_USE_FINDERS = True
 # Uploaded files: in a folder, or in a bucket where everybody can read them.
@@ -249,6 +254,7 @@ if env.choice("PASSWORD_POLICY", ("basic", "strict"), "basic") == "strict":
         {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
         {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
     ]
+UNFOLD = staff_site.UNFOLD
 LOGIN_URL = "/admin/login/"
 LOGIN_REDIRECT_URL = "/"
 JWT_PRIVATE_KEY = ""

@@ -16,6 +16,7 @@ urlpatterns = [
     path("", pages.landing, name="landing"),
     *shared.OPERATIONS,
     path("admin/", admin.site.urls),
+    path("language/", include("django.conf.urls.i18n")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     *users.ADDRESSES,
     *orders.ADDRESSES,

@@ -10,7 +10,7 @@ from apps.common.databases import alias_of
 from apps.common.errors import InvalidInput
 from apps.events.envelope import Event
 from apps.events.interface import EventService
-from apps.events.models import FailedDelivery, InboxEntry, WebhookDelivery
+from apps.events.models import FailedDelivery, InboxEntry
 from apps.events.services import LocalEventService
 from apps.events.webhooks.rows import deliveries, endpoints
 from grpc_api.clients.events import RemoteEventService

@@ -15,7 +15,7 @@ from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from apps.common.admin import ReadOnlyAdmin
+from apps.common.admin import ModelAdmin, ReadOnlyAdmin
 from apps.common.api.download import csv_file
 from apps.common.errors import DomainError
 from apps.products.models import ImportJob, ImportRow, Product
@@ -55,7 +55,7 @@ class UploadForm(forms.Form):
             return None
 
 
-class TransferAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # Django's own class takes no parameter
+class TransferAdmin(ModelAdmin):  # type: ignore[type-arg] # Django's own class takes no parameter
     """Adds import and export to the list of products."""
 
     def get_urls(self) -> list[URLPattern]:
@@ -112,7 +112,7 @@ class ImportJobAdmin(ReadOnlyAdmin[ImportJob]):
         if not self.has_view_permission(request, job):
             raise PermissionDenied
         if job is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined,no-any-return]
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[no-any-return]
         outcome = request.GET.get("outcome", "")
         rows = job.rows.filter(outcome=outcome) if outcome in ImportRow.Outcome.values else job.rows.all()
         page = Paginator(rows.order_by("number"), _ROWS).get_page(request.GET.get("p"))

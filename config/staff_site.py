@@ -1,0 +1,14 @@
+"""How the staff pages look: settings of their theme, django-unfold."""
+
+from typing import Any
+
+from django.templatetags.static import static
+
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "Cartwright",
+    "SITE_HEADER": "Cartwright",
+    "SITE_SUBHEADER": "Staff pages",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda _: static("cartwright/icon.svg")}],
+    "SITE_SYMBOL": "shopping_bag",
+    "SHOW_LANGUAGES": True,
+}

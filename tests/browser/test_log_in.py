@@ -1,0 +1,24 @@
+"""Staff come in by the log-in page, and nobody else does."""
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.visitor import Visitor
+
+pytestmark = [pytest.mark.e2e, pytest.mark.once]
+
+
+def test_staff_log_in_and_out(visit: Callable[..., Visitor]) -> None:
+    visitor = visit()
+    visitor.go("/admin/")
+    expect(visitor.page).to_have_title("Log in | Cartwright")
+    visitor.look("staff-log-in")
+    page = visitor.log_in_to_staff_pages("admin@example.com")
+    expect(page.get_by_role("link", name="Orders").first).to_be_visible()
+
+
+def test_a_customer_is_refused(visit: Callable[..., Visitor]) -> None:
+    page = visit().log_in_to_staff_pages("customer@example.com")
+    expect(page.get_by_text("Please enter the correct username and password for a staff account")).to_be_visible()
