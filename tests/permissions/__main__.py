@@ -1,4 +1,4 @@
-"""`python -m tests.permissions` writes docs/permissions.md from the tables that the tests run; `--check` only compares."""
+"""`python -m tests.permissions` writes docs/permissions.md from the tables that the tests run; `--check` compares."""
 
 import sys
 from collections.abc import Iterator, Sequence
