@@ -1,0 +1,72 @@
+"""Staff lists that cost the same however long they are: no row is counted, and a search asks each index by itself."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from django.contrib import admin
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from unfold.contrib.filters.admin import CheckboxFilter
+from unfold.paginator import InfinitePaginator
+
+_Row = TypeVar("_Row", bound=Model)
+
+
+class LongList:
+    """For a page of rows: one leafs through it without knowing how many there are."""
+
+    paginator = InfinitePaginator
+    show_full_result_count = False
+    # Nobody ships a million orders by a click.
+    list_disable_select_all = True
+    list_filter_submit = True
+    # By any column but the key's, all rows would have to be sorted.
+    sortable_by: Sequence[str] = ()
+
+
+def state_column(
+    names: Mapping[str, Any], colours: Mapping[str, str], field: str = "status"
+) -> Callable[[Model], tuple[str, Any]]:
+    """Shows a state as a coloured label, by the name that people have for it."""
+
+    @admin.display(description=_("status"))
+    def show(row: Model) -> tuple[str, Any]:
+        value = getattr(row, field)
+        return value, names[value]
+
+    show.label = colours  # type: ignore[attr-defined] # the theme asks for it
+    return show
+
+
+def found_by_any(rows: QuerySet[_Row], ways: Sequence[QuerySet[Any]]) -> QuerySet[_Row]:
+    """The rows whose keys any of the queries finds. A database that is asked for one thing *or* another in one
+    condition looks at every row; asked so, it takes an index for each.
+    """
+    first, *others = (way.order_by() for way in ways)
+    return rows.filter(pk__in=first.union(*others, all=True) if others else first)
+
+
+class ChoiceFilter(CheckboxFilter):  # type: ignore[misc] # the theme has no types
+    """Boxes to tick, any of which a row may be. `field` is the column; `names` are its values and what people call
+    them. Django's own would look at every row to know which values there are.
+    """
+
+    field: str
+    names: Mapping[str, Any]
+
+    def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, Any]]:  # noqa: ARG002
+        return list(self.names.items())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[_Row]) -> QuerySet[_Row]:  # noqa: ARG002
+        chosen = self.value()
+        return queryset.filter(**{f"{self.field}__in": chosen}) if chosen else queryset
+
+
+def choice_filter(field: str, names: Mapping[str, Any], title: object) -> type[ChoiceFilter]:
+    """A filter of that column, by a title."""
+    return type(
+        "Filter",
+        (ChoiceFilter,),
+        {"field": field, "parameter_name": field, "names": names, "title": title},
+    )
