@@ -11,7 +11,6 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
-from unfold.contrib.filters.admin import RangeDateTimeFilter
 
 from apps.common.admin import ReadOnlyAdmin, ReadOnlyInline, amount_column
 from apps.common.long_lists import LongList, choice_filter, found_by_any, state_column
@@ -33,7 +32,7 @@ from apps.orders.staff.acting import STEPS, StepForm, take_all
 from apps.orders.staff.figures import ReportingAdmin
 from apps.orders.staff.names import MONEY_COLOURS, ORDER_COLOURS, ORDER_NAMES, PAYMENT_NAMES, REFUND_NAMES, money
 from apps.orders.staff.page import can_be_packed, is_invoiced, order_page
-from apps.orders.staff.searching import CurrencyFilter, PaymentFilter, StatusFilter, find_orders
+from apps.orders.staff.searching import CurrencyFilter, DaysFilter, PaymentFilter, StatusFilter, find_orders
 
 
 class RefundInline(ReadOnlyInline):
@@ -48,7 +47,7 @@ class RefundInline(ReadOnlyInline):
 @admin.register(Order)
 class OrderAdmin(LongList, ReportingAdmin, RefundableAdmin):
     list_display = ["number", "state", "total_", "customer", "created_at"]
-    list_filter = [StatusFilter, PaymentFilter, CurrencyFilter, ("created_at", RangeDateTimeFilter)]
+    list_filter = [StatusFilter, PaymentFilter, CurrencyFilter, ("created_at", DaysFilter)]
     state = staticmethod(state_column(ORDER_NAMES, ORDER_COLOURS))
     search_fields = ["number"]
     search_help_text = gettext_lazy("Number, e-mail, recipient or SKU")

@@ -5,7 +5,7 @@ they belong to other services.
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Now
+from django.db.models.functions import Now, Upper
 from django.utils import timezone
 
 from apps.common.ids import new_id
@@ -53,6 +53,7 @@ class Order(models.Model):
             models.Index(fields=["user_id", "-id"], name="order_of_user"),
             models.Index(fields=["status", "-id"], name="order_by_status"),
             models.Index(fields=["created_at"], name="order_by_time"),
+            models.Index(fields=["currency", "-id"], name="order_by_currency"),
             models.Index(fields=["expires_at"], condition=Q(status="pending"), name="order_to_expire"),
             models.Index(fields=["change_began_at"], condition=Q(change_began_at__isnull=False), name="order_changing"),
         ]
@@ -82,7 +83,10 @@ class OrderItem(models.Model):
     class Meta:
         ordering = ["id"]
         # What a product was called when it was last ordered.
-        indexes = [models.Index(fields=["product_id", "-id"], name="order_item_of_product")]
+        indexes = [
+            models.Index(fields=["product_id", "-id"], name="order_item_of_product"),
+            models.Index(Upper("sku"), name="order_item_by_sku"),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["order", "product_id"], name="order_item_once"),
             models.CheckConstraint(condition=Q(quantity__gt=0), name="order_item_quantity_positive"),
@@ -144,6 +148,8 @@ class Payment(models.Model):
                 fields=["asked_at"], condition=Q(failure_code__in=[NEVER_ARRIVED, ABANDONED]), name="payment_given_up"
             ),
             models.Index(fields=["paid_at"], condition=Q(paid_at__isnull=False), name="payment_by_time"),
+            models.Index(fields=["status", "-id"], name="payment_by_status"),
+            models.Index(fields=["transaction_id"], condition=~Q(transaction_id=""), name="payment_by_transaction"),
         ]
         constraints = [
             models.UniqueConstraint(fields=["order"], condition=~Q(status="failed"), name="payment_once"),
@@ -193,6 +199,8 @@ class Refund(models.Model):
         indexes = [
             models.Index(fields=["asked_at"], condition=Q(status__in=OPEN_REFUNDS), name="refund_open"),
             models.Index(fields=["refunded_at"], condition=Q(refunded_at__isnull=False), name="refund_by_time"),
+            models.Index(fields=["status", "-id"], name="refund_by_status"),
+            models.Index(fields=["transaction_id"], condition=~Q(transaction_id=""), name="refund_by_transaction"),
         ]
         constraints = [
             models.UniqueConstraint(
