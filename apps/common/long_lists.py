@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
+from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import CheckboxFilter
+from unfold.contrib.filters.admin import CheckboxFilter, DropdownFilter
 from unfold.paginator import InfinitePaginator
 
 _Row = TypeVar("_Row", bound=Model)
@@ -21,8 +22,10 @@ class LongList:
     # Nobody ships a million orders by a click.
     list_disable_select_all = True
     list_filter_submit = True
-    # By any column but the key's, all rows would have to be sorted.
-    sortable_by: Sequence[str] = ()
+
+    def get_sortable_by(self, request: HttpRequest) -> Sequence[str]:  # noqa: ARG002
+        """By any column but the key's, all rows would have to be sorted."""
+        return ()
 
 
 def state_column(
@@ -45,6 +48,14 @@ def found_by_any(rows: QuerySet[_Row], ways: Sequence[QuerySet[Any]]) -> QuerySe
     """
     first, *others = (way.order_by() for way in ways)
     return rows.filter(pk__in=first.union(*others, all=True) if others else first)
+
+
+def key_in(text: str) -> UUID | None:
+    """The id that somebody searches for, if it is one."""
+    try:
+        return UUID(text.strip())
+    except ValueError:
+        return None
 
 
 class ChoiceFilter(CheckboxFilter):  # type: ignore[misc] # the theme has no types
@@ -70,3 +81,19 @@ def choice_filter(field: str, names: Mapping[str, Any], title: object) -> type[C
         (ChoiceFilter,),
         {"field": field, "parameter_name": field, "names": names, "title": title},
     )
+
+
+def pick_filter(field: str, names: Sequence[str], title: object) -> type[DropdownFilter]:
+    """A filter of that column by one of many values."""
+
+    class Filter(DropdownFilter):  # type: ignore[misc] # the theme has no types
+        parameter_name = field
+
+        def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:  # noqa: ARG002
+            return [(name, name) for name in names]
+
+        def queryset(self, request: HttpRequest, queryset: QuerySet[_Row]) -> QuerySet[_Row]:  # noqa: ARG002
+            return queryset.filter(**{field: self.value()}) if self.value() else queryset
+
+    Filter.title = title
+    return Filter

@@ -14,12 +14,13 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from apps.common.admin import ReadOnlyAdmin, ReadOnlyInline, amount_column
 from apps.common.long_lists import LongList, choice_filter, found_by_any, state_column
-from apps.events.admin import FailedDeliveryAdmin, OutboxAdmin, WebhookDeliveryAdmin, WebhookEndpointAdmin
+from apps.events.admin import FailedDeliveryAdmin, InboxAdmin, OutboxAdmin, WebhookDeliveryAdmin, WebhookEndpointAdmin
 from apps.orders.interface import OrderStatus
 from apps.orders.models import (
     Order,
     OrdersEvent,
     OrdersFailedDelivery,
+    OrdersInboxEntry,
     Payment,
     Refund,
     SandboxCharge,
@@ -233,6 +234,11 @@ class SandboxChargeAdmin(LongList, ReadOnlyAdmin[SandboxCharge]):
 
 @admin.register(OrdersEvent)
 class OrdersEventAdmin(OutboxAdmin):
+    service = "orders"
+
+
+@admin.register(OrdersInboxEntry)
+class OrdersInboxAdmin(InboxAdmin):
     service = "orders"
 
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from apps.common.ids import new_id
 from apps.common.money import MAX_DIGITS, MAX_PLACES, quantize
-from apps.events.models import FailedDelivery, OutboxEvent, WebhookDelivery, WebhookEndpoint
+from apps.events.models import FailedDelivery, InboxEntry, OutboxEvent, WebhookDelivery, WebhookEndpoint
 from apps.orders.interface import OrderStatus, PaymentStatus, RefundStatus
 from apps.orders.spans import Span
 
@@ -328,6 +328,15 @@ class OrdersEvent(OutboxEvent):
     class Meta:
         proxy = True
         verbose_name = "event"
+
+
+class OrdersInboxEntry(InboxEntry):
+    """The service's inbox, for its staff page."""
+
+    class Meta:
+        proxy = True
+        verbose_name = "inbox entry"
+        verbose_name_plural = "inbox"
 
 
 class OrdersFailedDelivery(FailedDelivery):

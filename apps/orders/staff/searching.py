@@ -92,7 +92,9 @@ class DaysFilter(RangeDateFilter):  # type: ignore[misc] # the theme has no type
     """Whole days, both included. The theme's own would leave out most of the last."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
-        first, last = (parse_date_str(self.used_parameters.get(f"{self.field_path}_{end}") or "") for end in ("from", "to"))
+        first, last = (
+            parse_date_str(self.used_parameters.get(f"{self.field_path}_{end}") or "") for end in ("from", "to")
+        )
         if first:
             queryset = queryset.filter(**{f"{self.field_path}__gte": _midnight(first)})
         return queryset.filter(**{f"{self.field_path}__lt": _midnight(last) + timedelta(days=1)}) if last else queryset
