@@ -23,7 +23,10 @@ class LongList:
     list_disable_select_all = True
     list_filter_submit = True
 
-    def get_sortable_by(self, request: HttpRequest) -> Sequence[str]:  # noqa: ARG002
+    class Media:
+        css = {"all": ("common/long_lists.css",)}  # noqa: RUF012 - as in Django
+
+    def get_sortable_by(self, request: HttpRequest) -> tuple[()]:  # noqa: ARG002
         """By any column but the key's, all rows would have to be sorted."""
         return ()
 

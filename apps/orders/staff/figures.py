@@ -41,7 +41,7 @@ from apps.orders.staff.searching import currencies
 _USUAL_DAYS, _MOST_DAYS = 30, 3660
 _QUICK = ((7, gettext_lazy("7 days")), (30, gettext_lazy("30 days")), (90, gettext_lazy("90 days")),
           (365, gettext_lazy("12 months")))  # fmt: skip
-_TOP = 20
+_TOP = 10
 # Longer times are told by weeks, still longer ones by months, unless somebody wants another interval.
 _BY_DAY, _BY_WEEK = 45, 200
 _INTERVALS = {
@@ -50,7 +50,7 @@ _INTERVALS = {
     Interval.MONTH: gettext_lazy("month"),
 }
 _BARS = {
-    "info": "var(--color-blue-500, #3b82f6)",
+    "info": "#3b82f6",
     "warning": "#f97316",
     "primary": "var(--color-primary-600)",
     "success": "#16a34a",
@@ -262,7 +262,7 @@ _BAR = {"grouped": True, "maxBarThickness": 24, "borderRadius": 3, "categoryPerc
 
 def _sales_chart(rows: Sequence[SalesRow], wish: Wish) -> dict[str, Any]:
     return {
-        "labels": [row.period for row in rows],
+        "labels": [row.period[5:] if wish.interval == Interval.DAY else row.period for row in rows],
         "datasets": [
             {
                 "label": _("Sales"),

@@ -31,7 +31,6 @@ from config import services
 # Of few orders as many people are told. The others are shown by their ids.
 _MOST_PEOPLE = 10
 _PACKED = {OrderStatus.PAID, OrderStatus.SHIPPED, OrderStatus.DELIVERED}
-_ADDRESS = ("name", "address", "city", "state", "zip_code", "country")
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ _STEPS = (
     ("ship", gettext_lazy("Ship"), "local_shipping", "primary", Action.SHIP),
     ("deliver", gettext_lazy("Mark as delivered"), "check_circle", "primary", Action.DELIVER),
     ("refund", gettext_lazy("Refund"), "currency_exchange", "default", Action.REFUND),
-    ("cancel", gettext_lazy("Cancel order"), "cancel", "danger", Action.CANCEL),
+    ("cancel", gettext_lazy("Cancel order"), "cancel", "default", Action.CANCEL),
 )
 
 
@@ -78,7 +77,8 @@ def buttons(order: Order) -> list[Button]:
         )
         if has
     ]
-    return [*allowed, *papers]
+    # What cannot be undone comes last.
+    return [*allowed[:-1], *papers, *allowed[-1:]] if status in MOVES[Action.CANCEL] else [*allowed, *papers]
 
 
 def can_be_packed(order: Order) -> bool:
@@ -121,8 +121,11 @@ def order_page(request: HttpRequest, order: Order) -> dict[str, Any]:
 
 def address_lines(order: Order) -> list[str]:
     """Where the order goes, a line for each part that is known."""
-    shipping = order.shipping or {}
-    return [str(shipping[name]) for name in _ADDRESS if shipping.get(name)]
+    shipping = {name: str(text) for name, text in (order.shipping or {}).items() if text}
+    region = " ".join(shipping[name] for name in ("state", "zip_code") if name in shipping)
+    town = ", ".join(filter(None, (shipping.get("city"), region)))
+    lines = (shipping.get("name"), shipping.get("address"), town, shipping.get("country"))
+    return [line for line in lines if line]
 
 
 def totals(order: Order) -> list[tuple[str, str]]:
