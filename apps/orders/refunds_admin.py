@@ -31,7 +31,7 @@ from apps.products.interface import StockLine
 from config import services
 
 _RESTOCK = (
-    ("", gettext_lazy("as usual: until the order is shipped")),
+    ("", gettext_lazy("as usual: yes until the order is shipped, then no")),
     ("yes", gettext_lazy("yes")),
     ("no", gettext_lazy("no")),
 )
@@ -49,7 +49,7 @@ class RefundForm(forms.Form):
         required=False,
         widget=UnfoldAdminDecimalFieldWidget,
         help_text=gettext_lazy(
-            "Instead of what the units above cost. Leave it and the units empty to pay back all that is left."
+            "Instead of what the units above cost."
         ),
     )
     restock = forms.ChoiceField(
