@@ -11,6 +11,7 @@ from apps.common.databases import alias_of
 from apps.common.ids import new_id
 from apps.events.models import FailedDelivery, InboxEntry
 from apps.events.webhooks import endpoints, rows
+from apps.events.webhooks.interface import EndpointChange
 from apps.orders.models import OrdersEvent
 from apps.orders.tests.factories import make_product, pay, place
 from apps.users.interface import Role
@@ -51,7 +52,7 @@ def failed(consumer: str = "orders.mail_customer", **more: Any) -> FailedDeliver
             "state": "dead",
             "attempts": 8,
             **more,
-        }  # fmt: skip
+        }
     )
 
 
@@ -113,7 +114,7 @@ def test_a_webhook_delivery_is_replayed_from_its_page(clerk: Client) -> None:
     assert delivery.state == "waiting"
     (entry,) = LogEntry.objects.all()
     assert '"waiting"' in entry.change_message
-    endpoints.change_endpoint(endpoint_id=made.id, change=endpoints.EndpointChange(active=False))
+    endpoints.change_endpoint(endpoint_id=made.id, change=EndpointChange(active=False))
     refused = clerk.post(f"{PAGES}shopwebhookdelivery/{delivery.pk}/replay/", follow=True)
     assert len(list(refused.context["messages"])) == 1
     assert LogEntry.objects.count() == 1

@@ -16,7 +16,7 @@ from django.utils.functional import Promise
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, gettext_noop, ngettext
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldBooleanSwitchWidget
 
 from apps.common.admin import ModelAdmin, ReadOnlyAdmin, record
@@ -186,7 +186,9 @@ class ReplayingAdmin(LongList, ReadOnlyAdmin[Any]):
         """In the log: what these fields of the row were, and are."""
         before = {name: getattr(row, name) for name in names}
         row.refresh_from_db()
-        record(request, row, "Replayed", before=before, after={name: getattr(row, name) for name in names})
+        record(
+            request, row, gettext_noop("Replayed"), before=before, after={name: getattr(row, name) for name in names}
+        )
 
 
 class FailedDeliveryAdmin(ReplayingAdmin):
@@ -360,7 +362,7 @@ class WebhookEndpointAdmin(ModelAdmin[WebhookEndpoint]):
             self._show(request, endpoints.rotate_secret(endpoint_id=endpoint.pk))
             endpoint.refresh_from_db()
             after = {"old_secret_until": endpoint.old_secret_until}
-            record(request, endpoint, "Secret rotated", before=before, after=after)
+            record(request, endpoint, gettext_noop("Secret rotated"), before=before, after=after)
 
     @admin.action(description=gettext_lazy("Send a ping to the selected endpoints"), permissions=["change"])
     def send_tests(self, request: HttpRequest, chosen: QuerySet[WebhookEndpoint]) -> None:
@@ -370,7 +372,9 @@ class WebhookEndpointAdmin(ModelAdmin[WebhookEndpoint]):
             except DomainError as error:
                 self.message_user(request, f"{endpoint.url}: {error}", messages.ERROR)
             else:
-                record(request, endpoint, "Ping sent", before={"ping": ""}, after={"ping": str(delivery.id)})
+                record(
+                    request, endpoint, gettext_noop("Ping sent"), before={"ping": ""}, after={"ping": str(delivery.id)}
+                )
                 text = _("A ping is on its way to %(url)s.") % {"url": endpoint.url}
                 self.message_user(request, text, messages.SUCCESS)
 

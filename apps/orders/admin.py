@@ -47,7 +47,7 @@ class RefundInline(ReadOnlyInline):
 
 @admin.register(Order)
 class OrderAdmin(LongList, ReportingAdmin, RefundableAdmin):
-    list_display = ["number", "state", "total_", "customer", "created_at"]
+    list_display = ["number_", "state", "total_", "customer", "placed"]
     list_filter = [StatusFilter, PaymentFilter, CurrencyFilter, ("created_at", DaysFilter)]
     state = staticmethod(state_column(ORDER_NAMES, ORDER_COLOURS))
     search_fields = ["number"]
@@ -65,6 +65,14 @@ class OrderAdmin(LongList, ReportingAdmin, RefundableAdmin):
         self, request: HttpRequest, queryset: QuerySet[Order], search_term: str
     ) -> tuple[QuerySet[Order], bool]:
         return (find_orders(queryset, search_term) if search_term.strip() else queryset), False
+
+    @admin.display(description=gettext_lazy("number"))
+    def number_(self, order: Order) -> str:
+        return order.number
+
+    @admin.display(description=gettext_lazy("placed (UTC)"))
+    def placed(self, order: Order) -> str:
+        return f"{order.created_at:%Y-%m-%d %H:%M}"
 
     @admin.display(description=gettext_lazy("total"))
     def total_(self, order: Order) -> str:

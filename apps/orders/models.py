@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now, Upper
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from apps.common.ids import new_id
 from apps.common.money import MAX_DIGITS, MAX_PLACES, quantize
@@ -48,6 +49,8 @@ class Order(models.Model):
     updated_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
+        verbose_name = _("order")
+        verbose_name_plural = _("orders")
         ordering = ["-id"]
         indexes = [
             models.Index(fields=["user_id", "-id"], name="order_of_user"),
@@ -141,6 +144,8 @@ class Payment(models.Model):
     paid_at = models.DateTimeField(null=True)
 
     class Meta:
+        verbose_name = _("payment")
+        verbose_name_plural = _("payments")
         ordering = ["-id"]
         indexes = [
             models.Index(fields=["asked_at"], condition=Q(status__in=UNSETTLED_PAYMENTS), name="payment_open"),
@@ -195,6 +200,8 @@ class Refund(models.Model):
     refunded_at = models.DateTimeField(null=True)
 
     class Meta:
+        verbose_name = _("refund")
+        verbose_name_plural = _("refunds")
         ordering = ["-id"]
         indexes = [
             models.Index(fields=["asked_at"], condition=Q(status__in=OPEN_REFUNDS), name="refund_open"),
@@ -327,7 +334,8 @@ class OrdersEvent(OutboxEvent):
 
     class Meta:
         proxy = True
-        verbose_name = "event"
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
 
 
 class OrdersInboxEntry(InboxEntry):
@@ -335,8 +343,8 @@ class OrdersInboxEntry(InboxEntry):
 
     class Meta:
         proxy = True
-        verbose_name = "inbox entry"
-        verbose_name_plural = "inbox"
+        verbose_name = _("inbox entry")
+        verbose_name_plural = _("inbox")
 
 
 class OrdersFailedDelivery(FailedDelivery):
@@ -344,8 +352,8 @@ class OrdersFailedDelivery(FailedDelivery):
 
     class Meta:
         proxy = True
-        verbose_name = "failed delivery"
-        verbose_name_plural = "failed deliveries"
+        verbose_name = _("failed delivery")
+        verbose_name_plural = _("failed deliveries")
 
 
 class ShopWebhookEndpoint(WebhookEndpoint):
@@ -353,7 +361,8 @@ class ShopWebhookEndpoint(WebhookEndpoint):
 
     class Meta:
         proxy = True
-        verbose_name = "webhook endpoint"
+        verbose_name = _("webhook endpoint")
+        verbose_name_plural = _("webhook endpoints")
 
 
 class ShopWebhookDelivery(WebhookDelivery):
@@ -361,5 +370,5 @@ class ShopWebhookDelivery(WebhookDelivery):
 
     class Meta:
         proxy = True
-        verbose_name = "webhook delivery"
-        verbose_name_plural = "webhook deliveries"
+        verbose_name = _("webhook delivery")
+        verbose_name_plural = _("webhook deliveries")

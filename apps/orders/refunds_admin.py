@@ -48,9 +48,7 @@ class RefundForm(forms.Form):
         decimal_places=MAX_PLACES,
         required=False,
         widget=UnfoldAdminDecimalFieldWidget,
-        help_text=gettext_lazy(
-            "Instead of what the units above cost."
-        ),
+        help_text=gettext_lazy("Instead of what the units above cost."),
     )
     restock = forms.ChoiceField(
         label=gettext_lazy("Back on the shelves"),

@@ -22,7 +22,7 @@ def clerk(visit: Callable[..., Visitor], **how: object) -> Visitor:
 def first_order(page: Page, status: str) -> str:
     """The number of the newest order in that status."""
     page.goto(f"/admin/orders/order/?status={status}")
-    return str(page.locator("#result_list .field-number").first.inner_text()).strip()
+    return str(page.locator("#result_list .field-number_").first.inner_text()).strip()
 
 
 def open_order(page: Page, number: str) -> None:
@@ -98,3 +98,24 @@ def test_on_a_telephone(visit: Callable[..., Visitor]) -> None:
     visitor = clerk(visit, narrow=True)
     open_order(visitor.page, first_order(visitor.page, "shipped"))
     visitor.look("orders-page-narrow")
+
+
+def test_a_delivery_is_replayed(visit: Callable[..., Visitor]) -> None:
+    visitor = visit()
+    page = visitor.log_in_to_staff_pages("admin@example.com")
+    page.goto("/admin/orders/shopwebhookendpoint/add/")
+    # Nobody is there, and nobody can be (RFC 2606).
+    page.get_by_label("URL").fill("https://erp.invalid/hooks")
+    page.get_by_label("Owner email").fill("erp@example.com")
+    visitor.look("events-endpoint")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("is not shown again")).to_be_visible()
+    page.locator("input.action-select").first.check()
+    page.locator("select[name=action]").select_option("send_tests")
+    page.locator("#changelist-actions-wrapper button").first.click()
+    expect(page.get_by_text("A ping is on its way to https://erp.invalid/hooks.")).to_be_visible()
+    page.goto("/admin/orders/shopwebhookdelivery/?q=erp.invalid")
+    page.locator("#result_list a").first.click()
+    page.get_by_role("button", name="Replay").click()
+    expect(page.get_by_text("1 delivery is on its way again.")).to_be_visible()
+    visitor.look("events-delivery")

@@ -14,7 +14,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, gettext_noop
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from apps.common.admin import ReadOnlyAdmin, record
@@ -94,7 +94,7 @@ STEPS: Mapping[str, Step] = {
         gettext_lazy("Ship order %(number)s"),
         gettext_lazy("Ship"),
         gettext_lazy("Order %(number)s is shipped."),
-        "Shipped",
+        gettext_noop("Shipped"),
         lambda **order: services.orders().ship_order(**order),
     ),
     "deliver": Step(
@@ -103,7 +103,7 @@ STEPS: Mapping[str, Step] = {
         gettext_lazy("Mark order %(number)s as delivered"),
         gettext_lazy("Mark as delivered"),
         gettext_lazy("Order %(number)s is delivered."),
-        "Delivered",
+        gettext_noop("Delivered"),
         lambda **order: services.orders().deliver_order(**order),
     ),
     "cancel": Step(
@@ -112,7 +112,7 @@ STEPS: Mapping[str, Step] = {
         gettext_lazy("Cancel order %(number)s"),
         gettext_lazy("Cancel the order"),
         gettext_lazy("Order %(number)s is cancelled."),
-        "Cancelled",
+        gettext_noop("Cancelled"),
         lambda **order: services.orders().cancel_order(**order),
         is_grave=True,
     ),
@@ -122,7 +122,7 @@ STEPS: Mapping[str, Step] = {
         gettext_lazy("Refund order %(number)s"),
         gettext_lazy("Refund"),
         gettext_lazy("Order %(number)s is refunded."),
-        "Refunded",
+        gettext_noop("Refunded"),
         lambda **order: services.orders().refund_order(**order),
         is_grave=True,
     ),
