@@ -61,6 +61,8 @@ def test_a_failed_delivery_shows_its_data_and_error_as_text(clerk: Client) -> No
     page = clerk.get(f"{PAGES}ordersfaileddelivery/{failure.pk}/change/").content.decode()
     assert ("ValueError: &lt;script&gt;" in page, "&quot;note&quot;: &quot;&lt;script&gt;" in page) == (True, True)
     assert SCRIPT not in page
+    assert "given up" in page
+    assert "(&#x27;dead" not in page
     assert f'action="{PAGES}ordersfaileddelivery/{failure.pk}/replay/"' in page
 
 

@@ -7,9 +7,11 @@ from uuid import UUID
 from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import CheckboxFilter, DropdownFilter
 from unfold.paginator import InfinitePaginator
+from unfold.utils import display_for_label
 
 _Row = TypeVar("_Row", bound=Model)
 
@@ -33,15 +35,17 @@ class LongList:
 
 def state_column(
     names: Mapping[str, Any], colours: Mapping[str, str], field: str = "status"
-) -> Callable[[Model], tuple[str, Any]]:
-    """Shows a state as a coloured label, by the name that people have for it."""
+) -> Callable[[Model], SafeString]:
+    """Shows a state as a coloured label, by the name that people have for it; in lists and on pages alike."""
 
     @admin.display(description=_("status"))
-    def show(row: Model) -> tuple[str, Any]:
+    def show(row: Model) -> SafeString:
         value = getattr(row, field)
-        return value, names[value]
+        label: SafeString = display_for_label(
+            (value, names.get(value, value)), "-", {**dict.fromkeys(names), **colours}
+        )
+        return label
 
-    show.label = colours  # type: ignore[attr-defined] # the theme asks for it
     return show
 
 

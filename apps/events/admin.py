@@ -267,13 +267,13 @@ class EndpointForm(ModelForm[WebhookEndpoint]):
     """The parts that staff edit. What is wrong with the URL is said beside it."""
 
     types = MultipleChoiceField(
-        label=gettext_lazy("types"),
+        label=gettext_lazy("Types"),
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text=gettext_lazy("None means all."),
     )
     active = BooleanField(
-        label=gettext_lazy("active"),
+        label=gettext_lazy("Active"),
         required=False,
         initial=True,
         widget=UnfoldBooleanSwitchWidget,
