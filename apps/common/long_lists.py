@@ -26,7 +26,7 @@ class LongList:
     list_filter_submit = True
 
     class Media:
-        css = {"all": ("common/long_lists.css",)}  # noqa: RUF012 - as in Django
+        css = {"all": ("common/long_lists.css",)}
 
     def get_sortable_by(self, request: HttpRequest) -> tuple[()]:  # noqa: ARG002
         """By any column but the key's, all rows would have to be sorted."""
