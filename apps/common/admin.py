@@ -1,15 +1,17 @@
 """What every staff page is made of, in the theme of django-unfold, and pages that only show."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.contrib import admin
 from django.db.models import Model
+from django.forms import Form
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin as ThemedModelAdmin
 from unfold.admin import TabularInline as ThemedTabularInline
 
+from apps.common import staff_log
 from apps.common.money import quantize
 
 _Row = TypeVar("_Row", bound=Model)
@@ -29,11 +31,37 @@ def amount_column(name: str, currency: str = "currency") -> Callable[[Model], st
     return show
 
 
+def record(
+    request: HttpRequest, row: Model, action: str, *, before: Mapping[str, object], after: Mapping[str, object]
+) -> None:
+    """Note in the row's history what the person at the staff pages has just done to it by a service.
+
+    `action` says it in English, as in "Shipped"; it is translated when it is read. `before` and `after` hold values by
+    the names of fields; of those that are the same, nothing is noted, and no value of a field named as a secret.
+    """
+    staff_log.write(user_id=request.user.pk, row=row, action=action, before=before, after=after)
+
+
 class ModelAdmin(ThemedModelAdmin, admin.ModelAdmin[_Row]):  # type: ignore[misc] # the theme has no types
     """A page of rows. Counts no more rows than it shows, unless something is searched for."""
 
     show_full_result_count = False
     list_per_page = 50
+    # Fields of which the history tells that they have changed, and not what they held.
+    private_fields: Sequence[str] = ()
+
+    def construct_change_message(
+        self,
+        request: HttpRequest,
+        form: Form,
+        formsets: Any,  # noqa: ANN401 - as in Django
+        add: bool = False,  # noqa: FBT001, FBT002 - as in Django
+    ) -> list[dict[str, Any]]:
+        """Django's message, and in it what the form's fields held before and after."""
+        message: list[dict[str, Any]] = super().construct_change_message(request, form, formsets, add)
+        if not add and form.changed_data:
+            message[0]["changed"].update(staff_log.to_message(staff_log.changes_of(form, self.private_fields)))
+        return message
 
 
 class ReadOnly:
