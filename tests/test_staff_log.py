@@ -2,20 +2,33 @@
 
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from django import forms
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.db import connections
 from django.test import Client, RequestFactory
+from django.test.utils import CaptureQueriesContext
 
 from apps.common.admin import record
+from apps.common.databases import every_alias
 from apps.common.staff_log import Change, changes_in, changes_of, sentence_of
 from apps.products.models import Product
 from apps.products.tests.factories import make_product
 from apps.users.interface import Role
 
 pytestmark = pytest.mark.django_db
+STATEMENTS = 2
+
+
+def statements(call: Callable[[], object]) -> list[str]:
+    """What is asked of any database meanwhile."""
+    with ExitStack() as stack:
+        heard = [stack.enter_context(CaptureQueriesContext(connections[alias])) for alias in every_alias()]
+        call()
+    return [query["sql"] for each in heard for query in each.captured_queries]
 
 
 class Form(forms.Form):
@@ -90,3 +103,32 @@ def test_a_form_leaves_what_there_was_before_and_the_history_shows_it(
     assert "&lt;i&gt;Lamps&lt;/i&gt;" in content
     assert "<i>Lamps</i>" not in content
     assert content.index("Lights</del>") < content.index("&lt;i&gt;Lamps&lt;/i&gt;</ins>")
+
+
+def test_admins_see_what_everybody_did_and_may_ask_for_one_person(client: Client, log_in: Callable[..., Any]) -> None:
+    people = [log_in(Role.CATALOG_STAFF).user, log_in(Role.ADMIN).user]
+    for number, person in enumerate(people):
+        client.force_login(person)
+        client.post("/admin/products/category/add/", {"name": f"Category {number}", "slug": "", "parent": ""})
+    page = "/admin/admin/logentry/"
+
+    everything = client.get(page).content.decode()
+    assert [f"Category {number}</a>" in everything for number in range(2)] == [True, True]
+    for query in ({"user__id__exact": str(people[0].pk)}, {"q": people[0].email.upper()}, {"q": people[0].username}):
+        of_one = client.get(page, query).content.decode()
+        assert [f"Category {number}</a>" in of_one for number in range(2)] == [True, False]
+    assert client.get(f"{page}add/").status_code == 403
+
+
+@pytest.mark.parametrize("role", [Role.CATALOG_STAFF, Role.ORDER_STAFF])
+def test_what_staff_did_is_for_admins(client: Client, log_in: Callable[..., Any], role: Role) -> None:
+    client.force_login(log_in(role).user)
+
+    assert client.get("/admin/admin/logentry/").status_code == 403
+
+
+def test_the_list_of_what_staff_did_costs_the_same_however_long(client: Client, log_in: Callable[..., Any]) -> None:
+    client.force_login(log_in(Role.ADMIN).user)
+    for number in range(6):
+        client.post("/admin/products/category/add/", {"name": f"Category {number}", "slug": "", "parent": ""})
+    assert len(statements(lambda: client.get("/admin/admin/logentry/"))) == STATEMENTS

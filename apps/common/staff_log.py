@@ -33,7 +33,7 @@ class Change:
     is_secret: bool = False
 
 
-def write(*, user_id: UUID | None, row: Model, action: str, before: Mapping[str, object], after: Mapping[str, object]) -> None:
+def write(*, user_id: UUID, row: Model, action: str, before: Mapping[str, object], after: Mapping[str, object]) -> None:
     """Note what a person has done to a row, by a service and not by a form; the action is named in English."""
     names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     changes = [_change(name, before.get(name), after.get(name), is_secret=bool(_SECRET.search(name))) for name in names]
@@ -52,7 +52,9 @@ def write(*, user_id: UUID | None, row: Model, action: str, before: Mapping[str,
 
 def changes_of(form: BaseForm, private: Sequence[str] = ()) -> list[Change]:
     """What a valid form changes. Of the private fields no values are told."""
-    return [_of_field(form, name, is_secret=name in private or _is_secret(form, name)) for name in form.changed_data]
+    found = [_of_field(form, name, is_secret=name in private or _is_secret(form, name)) for name in form.changed_data]
+    # A field may think that it has changed where nothing is to be seen of it.
+    return [each for each in found if each.is_secret or each.before != each.after]
 
 
 def to_message(changes: Sequence[Change]) -> dict[str, Any]:
