@@ -82,11 +82,11 @@ class ChoiceFilter(CheckboxFilter):  # type: ignore[misc] # the theme has no typ
 
 
 def choice_filter(field: str, names: Mapping[str, Any], title: object) -> type[ChoiceFilter]:
-    """A filter of that column, by a title."""
+    """A filter of that column, by a title. Its parameter is Django's, so that links from elsewhere mean it."""
     return type(
         "Filter",
         (ChoiceFilter,),
-        {"field": field, "parameter_name": field, "names": names, "title": title},
+        {"field": field, "parameter_name": f"{field}__exact", "names": names, "title": title},
     )
 
 
@@ -94,7 +94,7 @@ def pick_filter(field: str, names: Sequence[str], title: object) -> type[Dropdow
     """A filter of that column by one of many values."""
 
     class Filter(DropdownFilter):  # type: ignore[misc] # the theme has no types
-        parameter_name = field
+        parameter_name = f"{field}__exact"
 
         def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:  # noqa: ARG002
             return [(name, name) for name in names]

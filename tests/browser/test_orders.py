@@ -21,7 +21,7 @@ def clerk(visit: Callable[..., Visitor], **how: object) -> Visitor:
 
 def first_order(page: Page, status: str) -> str:
     """The number of the newest order in that status."""
-    page.goto(f"/admin/orders/order/?status={status}")
+    page.goto(f"/admin/orders/order/?status__exact={status}")
     return str(page.locator("#result_list .field-number_").first.inner_text()).strip()
 
 

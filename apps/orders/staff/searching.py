@@ -59,13 +59,13 @@ def _ways(text: str) -> list[QuerySet[Any]]:
 
 
 class StatusFilter(ChoiceFilter):
-    title, field, parameter_name, names = _("status"), "status", "status", ORDER_NAMES
+    title, field, parameter_name, names = _("status"), "status", "status__exact", ORDER_NAMES
 
 
 class CurrencyFilter(ChoiceFilter):
     """The shop's currency, and others in which orders have been counted."""
 
-    title, field, parameter_name, names = _("currency"), "currency", "currency", {}
+    title, field, parameter_name, names = _("currency"), "currency", "currency__exact", {}
 
     def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, Any]]:  # noqa: ARG002
         return [(code, code) for code in currencies()]
