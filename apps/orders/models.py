@@ -57,6 +57,7 @@ class Order(models.Model):
             models.Index(fields=["status", "-id"], name="order_by_status"),
             models.Index(fields=["created_at"], name="order_by_time"),
             models.Index(fields=["currency", "-id"], name="order_by_currency"),
+            models.Index(fields=["status", "created_at"], name="order_by_status_and_time"),
             models.Index(fields=["expires_at"], condition=Q(status="pending"), name="order_to_expire"),
             models.Index(fields=["change_began_at"], condition=Q(change_began_at__isnull=False), name="order_changing"),
         ]
