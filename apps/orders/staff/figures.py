@@ -50,7 +50,7 @@ _INTERVALS = {
     Interval.MONTH: gettext_lazy("month"),
 }
 _BARS = {
-    "info": "#3b82f6",
+    "info": "#38bdf8",
     "warning": "#f97316",
     "primary": "var(--color-primary-600)",
     "success": "#16a34a",
