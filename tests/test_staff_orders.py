@@ -344,10 +344,19 @@ class TestPapers:
         for paper in ("packing-slip.pdf", "invoice.pdf"):
             pages = text_of(clerk.get(f"{LIST}{order.id}/{paper}"))
             assert len(pages) > 1
+            assert order.number in pages[1]
             assert all("Article" in page for page in pages)
             assert ["page 1" in pages[0], "page 2" in pages[1]] == [True, True]
             whole = "\n".join(pages)
             assert all(f"Lamp number {number}\n" in whole.replace("\r", "") + "\n" for number in range(60))
+
+    def test_no_text_of_a_customer_keeps_a_paper_from_being_made(self, clerk: Client) -> None:
+        order = pay(place(new_id(), (make_product(name="Lampe für \U0001f381 مرحبا"), 1)))
+        shipping = {"name": "王" * 200, "address": "x\n" * 250, "city": "<b>&amp;\x0b\x1b", "state": "y" * 100}
+        Order.objects.filter(pk=order.id).update(shipping=shipping, note="z\n" * 500)
+        for paper in ("packing-slip.pdf", "invoice.pdf"):
+            whole = "\n".join(text_of(clerk.get(f"{LIST}{order.id}/{paper}")))
+            assert ("王王王" in whole, "x, x, x" in whole, "<b>&amp;" in whole) == (True, True, True)
 
     def test_slips_are_printed_for_the_paid_among_the_selected(self, clerk: Client) -> None:
         lamp = make_product(stock=20)

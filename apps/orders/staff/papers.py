@@ -43,6 +43,7 @@ from apps.orders.staff.page import address_lines, totals
 _MARGIN, _WIDTH = 18 * mm, A4[0] - 36 * mm
 _GREY, _LINE = colors.HexColor("#555b66"), colors.HexColor("#c8ccd2")
 _LATIN, _BOLD, _CHINESE, _KOREAN = "Vera", "VeraBd", "STSong-Light", "HYSMyeongJo-Medium"
+_LONGEST_LINE, _MOST_LINES = 500, 6
 # Hangul: its letters, and the syllables made of them.
 _HANGUL = ((0x1100, 0x11FF), (0x3130, 0x318F), (0xAC00, 0xD7AF))
 
@@ -189,18 +190,29 @@ def _head(kind: str, order: Order) -> list[Flowable]:
     about += [_paragraph(order.number, right=True, size=11)]
     about += [_paragraph(_("Ordered on %(day)s") % {"day": _day(order.created_at)}, right=True, grey=True)]
     barcode = code128.Code128(order.number, barHeight=9 * mm, barWidth=0.9, quiet=0)
-    barcode.hAlign = "RIGHT"
     to = [_paragraph(_("Ship to"), grey=True, size=8)]
-    to += [_paragraph(line, size=10) for line in address_lines(order)] or [_paragraph("-")]
+    to += [_paragraph(_compact(line), size=10) for line in address_lines(order)] or [_paragraph("-")]
     halves = [_WIDTH * 0.55, _WIDTH * 0.45]
-    plain = TableStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), ("LEFTPADDING", (0, 0), (-1, -1), 0),
-                        ("RIGHTPADDING", (0, 0), (-1, -1), 0)])  # fmt: skip
+    plain = TableStyle(
+        [
+            ("VALIGN", (0, 0), (-1, -1), "TOP"),
+            ("ALIGN", (1, 0), (1, -1), "RIGHT"),
+            ("LEFTPADDING", (0, 0), (-1, -1), 0),
+            ("RIGHTPADDING", (0, 0), (-1, -1), 0),
+        ]
+    )
     return [
         Table([[shop, about]], colWidths=halves, style=plain),
         Spacer(0, 6 * mm),
-        Table([[to, [Spacer(0, 3 * mm), barcode]]], colWidths=halves, style=plain),
+        Table([[to, barcode]], colWidths=halves, style=plain),
         Spacer(0, 8 * mm),
     ]
+
+
+def _compact(line: str) -> str:
+    """The line, in so few lines that the address fits on a page whatever was typed."""
+    parts = [part.strip() for part in line[:_LONGEST_LINE].splitlines() if part.strip()]
+    return "\n".join([*parts[:_MOST_LINES], *([", ".join(parts[_MOST_LINES:])] if parts[_MOST_LINES:] else [])])
 
 
 def _table(
@@ -234,7 +246,9 @@ def _table(
 class _Box(Flowable):  # type: ignore[misc] # reportlab has no types
     """A box to tick while packing."""
 
-    width = height = 3.6 * mm
+    def __init__(self) -> None:
+        super().__init__()
+        self.width = self.height = 3.6 * mm
 
     def draw(self) -> None:
         self.canv.setLineWidth(0.6)
