@@ -38,7 +38,7 @@ def staff() -> Callable[[Role], Client]:
 
 def act(client: Client, action: str, *orders: Any) -> list[str]:  # noqa: ANN401 - orders of the interface
     """The messages that the page shows after the action."""
-    data = {"action": action, "_selected_action": [str(order.id) for order in orders]}
+    data = {"action": action, "confirmed": "yes", "_selected_action": [str(order.id) for order in orders]}
     response = client.post("/admin/orders/order/", data, follow=True)
     assert response.status_code == 200
     return [str(message) for message in response.context["messages"]]
@@ -82,7 +82,7 @@ def test_actions_call_the_service_and_show_what_it_refuses(staff: Callable[[Role
 
 def refund_page(client: Client, order: Any, **wish: Any) -> Any:  # noqa: ANN401 - an order, form fields, an answer
     url = f"/admin/orders/order/{order.id}/refund/"
-    return client.post(url, {"refund_id": str(new_id()), **wish}, follow=True)
+    return client.post(url, {"refund_id": str(new_id()), "confirmed": "on", **wish}, follow=True)
 
 
 def test_some_of_an_order_is_paid_back_from_its_page(staff: Callable[[Role], Client]) -> None:
@@ -143,7 +143,7 @@ def test_after_a_refusal_the_form_can_be_sent_again(staff: Callable[[Role], Clie
     with patch.object(SandboxProvider, "refund", side_effect=Declined("busy", "Not now.")):
         page = refund_page(client, order, amount="2.50")
     assert "Not now." in page.content.decode()
-    assert "its total is 30.00 USD" in page.content.decode()
+    assert "The total is 30.00" in page.content.decode()
     again = {name: page.context["form"][name].value() or "" for name in ("amount", "restock", "reason", "refund_id")}
     assert refund_page(client, order, **again).redirect_chain
     assert SandboxCharge.objects.get().refunded_amount == Decimal("2.50")

@@ -239,7 +239,7 @@ def test_staff_ping_and_replay_on_the_pages(staff: Client) -> None:
     assert 'name="_save"' not in page
     act = {"action": "replay_deliveries", "_selected_action": [str(delivery.id)]}
     page = staff.post(f"{PAGES}delivery/", act, follow=True).content.decode()
-    assert "1 deliveries are on their way again." in page
+    assert "1 delivery is on its way again." in page
     delivery.refresh_from_db()
     assert (delivery.state, delivery.attempts) == ("waiting", 0)
 

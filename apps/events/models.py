@@ -39,6 +39,7 @@ class OutboxEvent(models.Model):
         indexes = [
             models.Index(fields=["id"], condition=Q(published_at=None), name="outbox_unpublished"),
             models.Index(fields=["published_at"], condition=Q(delivered_at=None), name="outbox_undelivered"),
+            models.Index(fields=["type", "-id"], name="outbox_by_type"),
         ]
 
     def __str__(self) -> str:
@@ -111,7 +112,11 @@ class FailedDelivery(models.Model):
         ordering = ["-id"]
         verbose_name_plural = "failed deliveries"
         constraints = [models.UniqueConstraint(fields=["consumer", "event_id"], name="failed_delivery_once")]
-        indexes = [models.Index(fields=["next_attempt_at"], condition=Q(state="retrying"), name="failed_delivery_due")]
+        indexes = [
+            models.Index(fields=["next_attempt_at"], condition=Q(state="retrying"), name="failed_delivery_due"),
+            models.Index(fields=["event_id"], name="failed_delivery_of_event"),
+            models.Index(fields=["state", "-id"], name="failed_delivery_by_state"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.consumer}: {self.type}"
@@ -201,6 +206,9 @@ class WebhookDelivery(models.Model):
         indexes = [
             models.Index(fields=["endpoint", "id"], condition=Q(state="waiting"), name="webhook_waiting"),
             models.Index(fields=["endpoint", "-id"], name="webhook_delivery_of_endpoint"),
+            models.Index(fields=["event_id"], name="webhook_delivery_of_event"),
+            models.Index(fields=["state", "-id"], name="webhook_delivery_by_state"),
+            models.Index(fields=["type", "-id"], name="webhook_delivery_by_type"),
         ]
 
     def __str__(self) -> str:

@@ -5,12 +5,13 @@ they belong to other services.
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Now
+from django.db.models.functions import Now, Upper
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from apps.common.ids import new_id
 from apps.common.money import MAX_DIGITS, MAX_PLACES, quantize
-from apps.events.models import FailedDelivery, OutboxEvent, WebhookDelivery, WebhookEndpoint
+from apps.events.models import FailedDelivery, InboxEntry, OutboxEvent, WebhookDelivery, WebhookEndpoint
 from apps.orders.interface import OrderStatus, PaymentStatus, RefundStatus
 from apps.orders.spans import Span
 
@@ -48,11 +49,15 @@ class Order(models.Model):
     updated_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
+        verbose_name = _("order")
+        verbose_name_plural = _("orders")
         ordering = ["-id"]
         indexes = [
             models.Index(fields=["user_id", "-id"], name="order_of_user"),
             models.Index(fields=["status", "-id"], name="order_by_status"),
             models.Index(fields=["created_at"], name="order_by_time"),
+            models.Index(fields=["currency", "-id"], name="order_by_currency"),
+            models.Index(fields=["status", "created_at"], name="order_by_status_and_time"),
             models.Index(fields=["expires_at"], condition=Q(status="pending"), name="order_to_expire"),
             models.Index(fields=["change_began_at"], condition=Q(change_began_at__isnull=False), name="order_changing"),
         ]
@@ -82,7 +87,10 @@ class OrderItem(models.Model):
     class Meta:
         ordering = ["id"]
         # What a product was called when it was last ordered.
-        indexes = [models.Index(fields=["product_id", "-id"], name="order_item_of_product")]
+        indexes = [
+            models.Index(fields=["product_id", "-id"], name="order_item_of_product"),
+            models.Index(Upper("sku"), name="order_item_by_sku"),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["order", "product_id"], name="order_item_once"),
             models.CheckConstraint(condition=Q(quantity__gt=0), name="order_item_quantity_positive"),
@@ -137,6 +145,8 @@ class Payment(models.Model):
     paid_at = models.DateTimeField(null=True)
 
     class Meta:
+        verbose_name = _("payment")
+        verbose_name_plural = _("payments")
         ordering = ["-id"]
         indexes = [
             models.Index(fields=["asked_at"], condition=Q(status__in=UNSETTLED_PAYMENTS), name="payment_open"),
@@ -144,6 +154,8 @@ class Payment(models.Model):
                 fields=["asked_at"], condition=Q(failure_code__in=[NEVER_ARRIVED, ABANDONED]), name="payment_given_up"
             ),
             models.Index(fields=["paid_at"], condition=Q(paid_at__isnull=False), name="payment_by_time"),
+            models.Index(fields=["status", "-id"], name="payment_by_status"),
+            models.Index(fields=["transaction_id"], condition=~Q(transaction_id=""), name="payment_by_transaction"),
         ]
         constraints = [
             models.UniqueConstraint(fields=["order"], condition=~Q(status="failed"), name="payment_once"),
@@ -189,10 +201,14 @@ class Refund(models.Model):
     refunded_at = models.DateTimeField(null=True)
 
     class Meta:
+        verbose_name = _("refund")
+        verbose_name_plural = _("refunds")
         ordering = ["-id"]
         indexes = [
             models.Index(fields=["asked_at"], condition=Q(status__in=OPEN_REFUNDS), name="refund_open"),
             models.Index(fields=["refunded_at"], condition=Q(refunded_at__isnull=False), name="refund_by_time"),
+            models.Index(fields=["status", "-id"], name="refund_by_status"),
+            models.Index(fields=["transaction_id"], condition=~Q(transaction_id=""), name="refund_by_transaction"),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -319,7 +335,17 @@ class OrdersEvent(OutboxEvent):
 
     class Meta:
         proxy = True
-        verbose_name = "event"
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
+
+
+class OrdersInboxEntry(InboxEntry):
+    """The service's inbox, for its staff page."""
+
+    class Meta:
+        proxy = True
+        verbose_name = _("inbox entry")
+        verbose_name_plural = _("inbox")
 
 
 class OrdersFailedDelivery(FailedDelivery):
@@ -327,8 +353,8 @@ class OrdersFailedDelivery(FailedDelivery):
 
     class Meta:
         proxy = True
-        verbose_name = "failed delivery"
-        verbose_name_plural = "failed deliveries"
+        verbose_name = _("failed delivery")
+        verbose_name_plural = _("failed deliveries")
 
 
 class ShopWebhookEndpoint(WebhookEndpoint):
@@ -336,7 +362,8 @@ class ShopWebhookEndpoint(WebhookEndpoint):
 
     class Meta:
         proxy = True
-        verbose_name = "webhook endpoint"
+        verbose_name = _("webhook endpoint")
+        verbose_name_plural = _("webhook endpoints")
 
 
 class ShopWebhookDelivery(WebhookDelivery):
@@ -344,5 +371,5 @@ class ShopWebhookDelivery(WebhookDelivery):
 
     class Meta:
         proxy = True
-        verbose_name = "webhook delivery"
-        verbose_name_plural = "webhook deliveries"
+        verbose_name = _("webhook delivery")
+        verbose_name_plural = _("webhook deliveries")

@@ -6,27 +6,35 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from unfold.widgets import (
+    UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanWidget,
+)
 
-from apps.common.admin import ReadOnlyAdmin
+from apps.common.admin import record
 from apps.common.errors import DomainError
 from apps.common.ids import new_id
-from apps.common.money import MAX_DIGITS, MAX_PLACES, quantize
-from apps.orders.interface import Actor, PaymentUnknown, RefundStatus
+from apps.common.money import MAX_DIGITS, MAX_PLACES, places_of, quantize
+from apps.orders.interface import Actor, OrderStatus, PaymentUnknown, RefundStatus
 from apps.orders.models import Order, OrderItem
+from apps.orders.staff.acting import SteppedAdmin, staff_of, state_of
+from apps.orders.staff.names import ORDER_NAMES, money
+from apps.orders.states import MOVES, Action
 from apps.products.interface import StockLine
 from config import services
 
-_RESTOCK = (("", "as usual: until the order is shipped"), ("yes", "yes"), ("no", "no"))
-
-
-def staff_of(request: HttpRequest) -> Actor:
-    """The person at the staff pages, which admit no one else."""
-    return Actor(user_id=request.user.pk, is_staff=True)
+_RESTOCK = (
+    ("", gettext_lazy("as usual: yes until the order is shipped, then no")),
+    ("yes", gettext_lazy("yes")),
+    ("no", gettext_lazy("no")),
+)
 
 
 class RefundForm(forms.Form):
@@ -35,24 +43,48 @@ class RefundForm(forms.Form):
     # The same for a form that is sent twice, so that it pays back once.
     refund_id = forms.UUIDField(widget=forms.HiddenInput)
     amount = forms.DecimalField(
+        label=gettext_lazy("Another amount"),
         max_digits=MAX_DIGITS,
         decimal_places=MAX_PLACES,
         required=False,
-        help_text="Instead of what the units below cost. Leave it and the units empty to pay back all that is left.",
+        widget=UnfoldAdminDecimalFieldWidget,
+        help_text=gettext_lazy("Instead of what the units above cost."),
     )
-    restock = forms.ChoiceField(label="Back on the shelves", choices=_RESTOCK, required=False)
-    reason = forms.CharField(max_length=300, required=False)
+    restock = forms.ChoiceField(
+        label=gettext_lazy("Back on the shelves"),
+        choices=_RESTOCK,
+        required=False,
+        widget=UnfoldAdminSelectWidget,
+    )
+    reason = forms.CharField(
+        label=gettext_lazy("Reason"), max_length=300, required=False, widget=UnfoldAdminTextInputWidget
+    )
+    confirmed = forms.BooleanField(
+        label=gettext_lazy("Pay the money back. This cannot be undone."),
+        widget=UnfoldBooleanWidget,
+        error_messages={"required": gettext_lazy("Tick this to say that the money is to be paid back.")},
+    )
 
-    def __init__(self, *args: Any, items: Sequence[OrderItem], **kwargs: Any) -> None:  # noqa: ANN401 - Django's own
+    def __init__(self, *args: Any, items: Sequence[OrderItem], currency: str, **kwargs: Any) -> None:  # noqa: ANN401 - Django's own
         super().__init__(*args, **kwargs)
+        self._items, self._currency = items, currency
         for item in items:
+            price = quantize(item.price, currency)
+            units = {"min": 0, "max": item.quantity, "data-price": price, "class": "max-w-24", "placeholder": "0"}
             self.fields[str(item.product_id)] = forms.IntegerField(
-                label=f"{item.product_name} ({item.sku})",
+                label=_("Units of %(name)s (%(sku)s)") % {"name": item.product_name, "sku": item.sku},
                 min_value=0,
                 max_value=item.quantity,
                 required=False,
-                help_text=f"of {item.quantity}",
+                widget=UnfoldAdminIntegerFieldWidget(attrs=units),
             )
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Each line of the order, and the field for its units."""
+        return [
+            {"item": item, "price": money(item.price, self._currency), "field": self[str(item.product_id)]}
+            for item in self._items
+        ]
 
     def carry_out(self, order_id: UUID, actor: Actor) -> bool:
         """Whether it was paid back; if not, the form says why.
@@ -88,41 +120,46 @@ class RefundForm(forms.Form):
         return True
 
 
-class RefundableAdmin(ReadOnlyAdmin[Order]):
+class RefundableAdmin(SteppedAdmin):
     """Adds a page that pays back to each order."""
-
-    change_form_template = "admin/orders/order/change_form.html"
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.refund_view)
         return [path("<uuid:order_id>/refund/", view, name="orders_order_refund"), *super().get_urls()]
 
     def refund_view(self, request: HttpRequest, order_id: UUID) -> HttpResponse:
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        order = self._orders().filter(pk=order_id).first()
-        if order is None:
-            raise Http404
-        items = list(order.items.all())
-        form = RefundForm(request.POST or None, items=items, initial={"refund_id": new_id()})
+        order = self.visible(request, order_id)
+        form = RefundForm(
+            request.POST if request.method == "POST" else None,
+            items=list(order.items.all()),
+            currency=order.currency,
+            initial={"refund_id": new_id()},
+        )
         back = HttpResponseRedirect(reverse("admin:orders_order_change", args=[order_id]))
-        try:
-            if form.is_valid() and form.carry_out(order_id, staff_of(request)):
-                messages.success(request, f"Order {order.number}: paid back.")
-                return back
-        except PaymentUnknown as pending:
-            messages.warning(request, f"Order {order.number}: {pending}")
+        if request.method != "POST" and OrderStatus(order.status) not in MOVES[Action.REFUND]:
+            told = {"number": order.number, "status": ORDER_NAMES[order.status]}
+            messages.error(request, _("Order %(number)s is %(status)s, so that this cannot be done to it.") % told)
             return back
+        if form.is_valid() and self._refund(request, order, form):
+            return back
+        refunds = [refund for refund in order.refunds.all() if refund.status != RefundStatus.FAILED]
         context = {
-            **self.admin_site.each_context(request),
-            "opts": Order._meta,
-            "title": f"Refund order {order.number}",
-            "order": order,
-            "total": quantize(order.total, order.currency),
+            "title": _("Refund order %(number)s") % {"number": order.number},
             "form": form,
-            "refunds": order.refunds.exclude(status=RefundStatus.FAILED).order_by("created_at"),
+            "places": places_of(order.currency),
+            "refunds": sorted(refunds, key=lambda refund: refund.created_at),
         }
-        return TemplateResponse(request, "admin/orders/order/refund.html", context)
+        return self.page(request, order, "refund.html", context)
 
-    def _orders(self) -> QuerySet[Order]:
-        return Order.objects.prefetch_related("items")
+    def _refund(self, request: HttpRequest, order: Order, form: RefundForm) -> bool:
+        """Whether it was paid back, or will be."""
+        before = state_of(order)
+        try:
+            if not form.carry_out(order.pk, staff_of(request)):
+                return False
+            messages.success(request, _("Order %(number)s: paid back.") % {"number": order.number})
+        except PaymentUnknown as pending:
+            messages.warning(request, _("Order %(number)s: %(problem)s") % {"number": order.number, "problem": pending})
+        after = {**state_of(order), "reason": form.cleaned_data["reason"]}
+        record(request, order, "Refunded", before=before, after=after)
+        return True

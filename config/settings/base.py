@@ -42,7 +42,10 @@ if not DEBUG:
 # --- What runs -----------------------------------------------------------------------------------
 
 # Django's own apps refer to the user, so they are where users are.
-_PAGES_APPS = ["unfold", "django.contrib.admin", "django.contrib.sessions", "django.contrib.messages"]
+_PAGES_APPS = [
+    *("unfold", "unfold.contrib.filters"),
+    *("django.contrib.admin", "django.contrib.sessions", "django.contrib.messages"),
+]
 _ACCOUNTS_APPS = ["django.contrib.auth", "django.contrib.contenttypes"]
 INSTALLED_APPS = [
     *(_PAGES_APPS if PROFILE.has_pages else []),
@@ -116,6 +119,7 @@ USE_TZ = True
 # Languages of pages for people; the API speaks English (config.middleware.PageLanguage).
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
+LOCALE_PATHS = [BASE_DIR / "config" / "locale"]
 LANGUAGE_COOKIE_SAMESITE = "Lax"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 APPEND_SLASH = False
