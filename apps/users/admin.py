@@ -20,7 +20,7 @@ from apps.common.databases import atomic
 from apps.events.admin import FailedDeliveryAdmin, OutboxAdmin
 from apps.users.interface import Profile, Role, SessionNotFound
 from apps.users.models import Activity, Session, User, UsersEvent, UsersFailedDelivery, fold
-from apps.users.services import end_all_sessions
+from apps.users.services.proving import end_all_sessions
 from config import services
 
 _PROFILE = ("username", "email", "first_name", "last_name", "phone", "address")

@@ -44,7 +44,10 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractBaseUser):
-    """An account. `version` counts its changes and numbers its events."""
+    """An account. `version` counts its changes and numbers its events; `email_key` changes with the address, so that
+    what was mailed to an earlier one is worth nothing. Of an erased account only the row is left, for those that refer
+    to it.
+    """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     username = models.CharField(max_length=150, validators=[check_username])
@@ -59,6 +62,8 @@ class User(AbstractBaseUser):
     role = models.CharField(max_length=16, choices=[(role, role) for role in Role], default=Role.USER)
     active = models.BooleanField(default=True)
     email_verified = models.BooleanField(default=False)
+    email_key = models.UUIDField(default=new_id, editable=False)
+    erased_at = models.DateTimeField(null=True, editable=False)
     version = models.PositiveIntegerField(default=1, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
@@ -130,6 +135,53 @@ class Session(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_id} from {self.address}"
+
+
+class FailedLogIns(models.Model):
+    """How often logging in has failed until `ends_at`: into one account, or from one network. `apps.users.guard` reads
+    and writes it.
+    """
+
+    key = models.CharField(max_length=80, primary_key=True)
+    failures = models.PositiveIntegerField()
+    ends_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.failures} of {self.key}"
+
+
+class SecondFactor(models.Model):
+    """A user's second factor, once it is confirmed. The secret is encrypted; of recovery codes only hashes are kept.
+    `last_step` is the time step of the last code that was used.
+    """
+
+    user = models.OneToOneField(User, on_delete=models.CASCADE, primary_key=True, related_name="second_factor")
+    secret = models.CharField(max_length=200)
+    confirmed_at = models.DateTimeField(null=True)
+    last_step = models.BigIntegerField(default=0)
+    recovery_hashes = models.JSONField(default=list)
+
+    def __str__(self) -> str:
+        return f"{self.user_id}"
+
+
+class AccessChange(models.Model):
+    """What an admin has changed of what a user may do, and who it was. Never changed or deleted."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="access_changes")
+    actor_id = models.UUIDField()
+    role_before = models.CharField(max_length=16)
+    role_after = models.CharField(max_length=16)
+    active_before = models.BooleanField()
+    active_after = models.BooleanField()
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.role_before} → {self.role_after}"
 
 
 class ServiceToken(models.Model):

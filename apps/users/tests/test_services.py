@@ -199,8 +199,8 @@ def test_an_account_deactivated_while_its_password_is_checked(monkeypatch: pytes
     user = UserFactory()
     found = passwords.find_user
 
-    def find_then_deactivate(login: str, password: str) -> models.User | None:
-        checked = found(login, password)
+    def find_then_deactivate(login: str, password: str, address: str) -> models.User | None:
+        checked = found(login, password, address)
         models.User.objects.update(active=False)
         return checked
 
