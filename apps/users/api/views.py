@@ -337,7 +337,9 @@ class ActivityView(generics.ListAPIView[models.Activity]):
             403: refusal("permission_denied"),
         },
     )
-    def get(self, request: Request, *args: object, **kwargs: object) -> Response | StreamingHttpResponse:
+    def get(  # type: ignore[override] # a file, too
+        self, request: Request, *args: object, **kwargs: object
+    ) -> Response | StreamingHttpResponse:
         if wants_csv(request):
             return csv_file(activity_to_csv(self.get_queryset()), "activity.csv")
         return super().get(request, *args, **kwargs)

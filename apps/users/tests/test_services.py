@@ -174,7 +174,7 @@ def test_wrong_credentials(login: str, password: str, active: bool, monkeypatch:
     UserFactory(email="known@example.com", active=active)
     hashed: list[str] = []
     monkeypatch.setattr(passwords, "make_password", hashed.append)
-    with pytest.raises(WrongCredentials, match=r"^The log-in or the password is wrong\.$"):
+    with pytest.raises(WrongCredentials, match=r"^The log-in or the password is wrong\. After many attempts, "):
         users.log_in(login=login, password=password, client=CLIENT)
     assert not Session.objects.exists()
     assert not Activity.objects.exists()
