@@ -91,7 +91,7 @@ def body(method: str, path: str, make: Mapping[str, Callable[[], object]]) -> di
         "PUT users/profile": lambda: ACCOUNT,
         "PATCH users/profile": lambda: {"first_name": "Grace"},
         "POST users/password/change": lambda: {"old_password": PASSWORD, "new_password": "correct horse 9"},
-        "DELETE users/profile": lambda: {},
+        "DELETE users/profile": dict,
         "POST users/email/verify": lambda: {"token": "none"},
         "POST users/password/reset": lambda: {"email": make["email"]()},
         "POST users/password/reset/confirm": lambda: {"token": "none", "password": "correct horse 9"},

@@ -100,7 +100,7 @@ def _note_access(user: models.User, before: User, actor_id: UUID) -> None:
     )
     changes = []
     if user.role != before.role:
-        changes.append(f"The role was changed from {before.role} to {user.role}")
+        changes.append(f"changed the role from {before.role} to {user.role}")
     if user.active != before.active:
-        changes.append(f"The account was {'activated' if user.active else 'deactivated'}")
-    note(user.pk, "user.access_changed", f"{' and '.join(changes)}, by the admin {actor_id}.")
+        changes.append(f"{'activated' if user.active else 'deactivated'} the account")
+    note(user.pk, "user.access_changed", f"The admin {actor_id} {' and '.join(changes)}.")
