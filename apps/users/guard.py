@@ -74,5 +74,10 @@ def failures_of(user_id: UUID) -> FailedLogIns | None:
     return FailedLogIns.objects.filter(key=_of_user(user_id), ends_at__gt=timezone.now()).first()
 
 
+def is_closed(counted: FailedLogIns) -> bool:
+    """Whether an account of which this was counted lets nobody in."""
+    return bool(counted.failures >= settings.LOCK_ACCOUNT_AFTER)
+
+
 def _of_user(user_id: UUID) -> str:
     return f"account:{user_id}"

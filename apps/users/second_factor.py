@@ -20,7 +20,8 @@ from django_otp.oath import hotp
 
 from apps.common.databases import atomic
 from apps.common.ids import readable
-from apps.users.models import SecondFactor, User
+from apps.users import passwords
+from apps.users.models import Activity, SecondFactor, User
 
 _STEP = 30
 _DIGITS = 6
@@ -53,9 +54,14 @@ def begin(user: User) -> Enrolment:
     """Make a secret for the user, or show the one that waits for its first code. Nothing is asked for until then."""
     made = _box().encrypt(secrets.token_bytes(20)).decode()
     row, _ = SecondFactor.objects.get_or_create(user=user, defaults={"secret": made})
-    secret = base64.b32encode(_secret(row)).decode()
+    secret = secret_of(row)
     label = quote(f"{settings.SHOP_NAME}:{user.username}")
     return Enrolment(secret, f"otpauth://totp/{label}?{urlencode({'secret': secret, 'issuer': settings.SHOP_NAME})}")
+
+
+def secret_of(row: SecondFactor) -> str:
+    """The secret as people type it."""
+    return base64.b32encode(_secret(row)).decode()
 
 
 def confirm(user: User, code: str) -> Sequence[str]:
@@ -69,6 +75,7 @@ def confirm(user: User, code: str) -> Sequence[str]:
         codes = [_recovery_code() for _ in range(_RECOVERY_CODES)]
         row.confirmed_at, row.recovery_hashes = timezone.now(), [_hash(each) for each in codes]
         row.save()
+        _note(user, "user.second_factor_on", "Turned a second factor on.")
     return codes
 
 
@@ -88,6 +95,30 @@ def lets_in(user: User, code: str) -> bool:
 def turn_off(user: User) -> None:
     """Log-ins take the password alone again. The secret and the recovery codes are forgotten."""
     SecondFactor.objects.filter(user=user).delete()
+
+
+def turn_off_by(user: User, password: str) -> None:
+    """Turn it off, for its owner.
+
+    Raises:
+        WrongCredentials: the password is wrong, or was too often.
+    """
+    passwords.confirm(user, password, "password")
+    with atomic("users"):
+        turn_off(user)
+        _note(user, "user.second_factor_off", "Turned the second factor off.")
+
+
+def turn_off_for(user: User) -> None:
+    """Turn it off, by an admin, for somebody who has lost what it takes."""
+    with atomic("users"):
+        if is_on(user):
+            _note(user, "user.second_factor_off", "An admin has turned the second factor off.")
+        turn_off(user)
+
+
+def _note(user: User, action: str, details: str) -> None:
+    Activity.objects.create(user=user, action=action, details=details)
 
 
 def _takes_code(row: SecondFactor, code: str) -> bool:

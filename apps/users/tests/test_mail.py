@@ -279,9 +279,10 @@ def test_of_two_that_bring_a_token_at_once_one_sets_the_password() -> None:
         try:
             barrier.wait(10)
             users.reset_password(token=token, password=f"another horse {number}")
-            return None
         except DomainError as error:
             return type(error)
+        else:
+            return None
         finally:
             connections.close_all()
 
