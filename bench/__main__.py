@@ -28,6 +28,7 @@ _PARTS = {
     "sqlite": "measure",
     "catalogue": "catalogue",
     "split": "split",
+    "staff": "staff",
 }
 _OF_ORDERS = 200_000
 _MOST_ORDERS = 1_000_000
@@ -86,6 +87,8 @@ def _measure(part: str, options: Namespace) -> int:
                 environment |= {"BROKER_URL": services.REDIS_URL}
                 own = [stack.enter_context(services.new_postgres_database("cartwright_bench")) for _ in range(3)]
                 arguments += own
+            case "staff":
+                arguments = [str(10 * options.products), str(min(options.orders, _MOST_ORDERS))]
             case "events":
                 environment |= {"BROKER_URL": services.REDIS_URL, "QUEUE_PREFIX": f"{environment['BENCH_SHOP']}-"}
             case "scale" | "catalogue":

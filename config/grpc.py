@@ -1,11 +1,9 @@
 """The composition root of the gRPC server: which services it offers, and how it listens. `manage.py grpc` runs it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import grpc
 from django.conf import settings
-from grpc_health.v1.health import HealthServicer
 
 from apps.events.interface import EventService
 from config import readiness, services
@@ -15,16 +13,7 @@ from grpc_api.servers import products as product_server
 from grpc_api.servers import server as servers
 from grpc_api.servers import users as user_server
 from grpc_api.servers.events import NoSuchConsumer
-from grpc_api.servers.server import Hosted, Limits
-
-
-@dataclass(frozen=True)
-class GrpcServer:
-    """A server that listens and has yet to be started, and what says how its services are."""
-
-    server: grpc.Server
-    port: int
-    health: HealthServicer
+from grpc_api.servers.server import GrpcServer, Hosted, Limits
 
 
 def make() -> GrpcServer:
@@ -34,7 +23,7 @@ def make() -> GrpcServer:
         AddressTaken: nothing can listen on GRPC_PORT.
     """
     host = f"[{settings.BIND}]" if ":" in settings.BIND else settings.BIND
-    server, port, health = servers.make(
+    return servers.make(
         f"{host}:{settings.GRPC_PORT}",
         list(_hosted()),
         identify=lambda token: services.users().identify_caller(token=token),
@@ -44,7 +33,6 @@ def make() -> GrpcServer:
         ),
         credentials=_credentials(),
     )
-    return GrpcServer(server, port, health)
 
 
 def ready() -> Mapping[str, bool]:

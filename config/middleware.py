@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.views.debug import ExceptionReporter
 
 from apps.common.api.errors import DATABASE_AWAY
+from apps.common.errors import NotFound
 from config import views
 
 logger = logging.getLogger("django.request")
@@ -37,7 +38,7 @@ class ErrorAnswers:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse:
-        if isinstance(exception, Http404):
+        if isinstance(exception, (Http404, NotFound)):
             return views.not_found(request, exception)
         if isinstance(exception, PermissionDenied):
             return views.forbidden(request, exception)

@@ -19,10 +19,10 @@ import redis
 from kombu import Connection
 
 from apps.common.supervisor import Process, Supervisor
+from config.profiles import SERVICES
 from deploy.envoy.render import Address, Gateway, from_environment, render
 
 ROOT = Path(__file__).resolve().parents[1]
-SERVICES = ("users", "products", "orders")
 PROFILES = (*SERVICES, "admin")
 _LOCAL_REDIS = "redis://127.0.0.1:6379"
 _LOCAL_RABBITMQ = "amqp://guest:guest@127.0.0.1:5672//"
@@ -68,7 +68,7 @@ def main() -> int:
     arguments = parser.parse_args()
     logging.basicConfig(format="split    | %(message)s", level=logging.INFO)
     try:
-        ports = Ports(http=int(os.environ.get("PORT") or 8080), grpc=int(os.environ.get("GRPC_PORT") or 50051))
+        ports = Ports(http=_number("PORT", 8080), grpc=_number("GRPC_PORT", 50051))
         shop = Split(ports, data_dir=Path(os.environ.get("DATA_DIR") or ROOT / "var").absolute())
         shop.prepare(with_demo=not arguments.no_demo)
     except CannotStart as error:
@@ -130,7 +130,7 @@ class Split:
             "DJANGO_SETTINGS_MODULE": f"config.settings.{profile}",
             "PORT": str(self.ports.http_of(profile)),
             # One proxy of ours stands in front: Envoy.
-            "TRUSTED_PROXIES": str(int(os.environ.get("TRUSTED_PROXIES") or 0) + 1),
+            "TRUSTED_PROXIES": str(_number("TRUSTED_PROXIES", 0) + 1),
             **{f"{service.upper()}_GRPC": f"127.0.0.1:{self.ports.grpc_of(service)}" for service in SERVICES},
             # While the databases are made, there is none yet.
             "SERVICE_TOKEN": self._tokens.get(profile, ""),
@@ -163,6 +163,17 @@ class Split:
         if done.returncode:
             raise CannotStart(f"`manage.py {arguments[0]}` of {profile} failed:\n{done.stderr.strip()}")
         return done.stdout.strip()
+
+
+def _number(variable: str, default: int) -> int:
+    """
+    Raises:
+        CannotStart: it is set, and no number.
+    """
+    text = os.environ.get(variable) or str(default)
+    if not text.isascii() or not text.isdigit():
+        raise CannotStart(f"{variable} must be a whole number, not {text[:50]!r}.")
+    return int(text)
 
 
 def _check_is_free(port: int) -> None:

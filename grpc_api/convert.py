@@ -6,6 +6,7 @@ What is worked out for a class is remembered, so that converting costs no more t
 """
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -28,6 +29,7 @@ _Choice = TypeVar("_Choice", bound=StrEnum)
 _Read = Callable[[Any], Any]
 _Write = Callable[[Message, Any], None]
 
+_AMOUNT = re.compile(r"[+-]?[0-9]{1,2000}(\.[0-9]{1,2000})?")
 # Classes that are no dataclass, and their messages: those who need one add it here.
 READERS: dict[Any, _Read] = {}
 WRITERS: dict[str, _Write] = {}
@@ -55,6 +57,14 @@ def from_message(kind: type[_Class], message: Message) -> _Class:
         return kind(**values)
     except ValueError as error:
         raise InvalidInput(str(error)) from error
+
+
+def from_messages(kind: type[_Class], messages: Iterable[Message]) -> list[_Class]:
+    """
+    Raises:
+        InvalidInput: as for a single one.
+    """
+    return [from_message(kind, message) for message in messages]
 
 
 def given(kind: Any, message: Message) -> dict[str, Any]:  # noqa: ANN401 - a dataclass
@@ -300,10 +310,8 @@ def _scalar_reader(kind: type[Any]) -> _Read:
 
 
 def _decimal(text: str) -> Decimal:
-    try:
-        number = Decimal(text)
-    except ArithmeticError:
-        number = Decimal("NaN")
-    if not number.is_finite():
-        raise ValueError(f"{text[:50]!r} is not an amount.")
-    return number
+    # Python would take digits of every script, and underscores between them.
+    if not _AMOUNT.fullmatch(text):
+        raise ValueError(f"{text[:50]!r} is not an amount. Write it as 12.50.")
+    number = Decimal(text)
+    return number or abs(number)  # a zero has no sign

@@ -15,6 +15,7 @@ def main(uv: str) -> int:
         "protos (buf lint)": ["buf", "lint"],
         "protos keep what they promised (buf breaking)": ["buf", "breaking", "--against", "grpc_api/promised.binpb"],
         "generated code (make proto)": [sys.executable, "-m", "grpc_api.generate", "--check"],
+        "docs/permissions.md (python -m tests.permissions)": [sys.executable, "-m", "tests.permissions", "--check"],
         "migrations (makemigrations --check)": [*manage, "makemigrations", "--check", "--dry-run"],
         "settings and models (manage.py check)": [*manage, "check", "--fail-level", "WARNING"],
         "lock file (uv lock --check)": [uv, "lock", "--check"],
@@ -23,7 +24,7 @@ def main(uv: str) -> int:
         results = pool.map(_run, checks.values())
         failed = []
         for name, result in zip(checks, results, strict=True):
-            print(f"{name:<46} {'FAILED' if result.returncode else 'ok'}", flush=True)
+            print(f"{name:<50} {'FAILED' if result.returncode else 'ok'}", flush=True)
             if result.returncode:
                 failed.append(name)
                 print(f"\n{result.stdout.strip()}\n", flush=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from deploy.split import PROFILES, SERVICES, Ports
+from config.profiles import SERVICES
+from deploy.split import PROFILES, Ports
 from tests.blackbox.target import Target
 from tests.shop import ROOT, Shop
 

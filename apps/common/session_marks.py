@@ -15,7 +15,7 @@ _LIVE, _ENDED = "live", "ended"
 _LIVE_SECONDS = timedelta(minutes=1).total_seconds()
 
 
-def is_known(session_id: UUID) -> bool | None:
+def says_live(session_id: UUID) -> bool | None:
     """True: it lives. False: it has ended. None: no mark says so, or the cache is away; ask whom the session is of."""
     state = cache.get(_key(session_id)) if settings.SHARED_CACHE else None
     return None if state is None else bool(state == _LIVE)

@@ -11,7 +11,7 @@ from apps.users.models import Session
 
 def is_live(session_id: UUID) -> bool:
     """Whether the session's tokens are good."""
-    known = session_marks.is_known(session_id)
+    known = session_marks.says_live(session_id)
     if known is not None:
         return known
     is_in_database = Session.objects.filter(pk=session_id, revoked_at=None, expires_at__gt=timezone.now()).exists()

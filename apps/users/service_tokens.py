@@ -68,7 +68,7 @@ def revoke(token_id: UUID) -> None:
 
 def is_live(token_id: UUID) -> bool:
     """Whether the token is still good, as far as it was not revoked."""
-    known = session_marks.is_known(token_id)
+    known = session_marks.says_live(token_id)
     if known is not None:
         return known
     is_in_database = ServiceToken.objects.filter(pk=token_id, revoked_at=None).exists()

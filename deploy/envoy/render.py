@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from limits import parse_many
 
+from config.profiles import PROFILES, SERVICES
 from deploy.envoy.access import RULES, Rule
 
 Filter = dict[str, object]
@@ -37,14 +38,8 @@ VARIABLES = (
     "TRUSTED_PROXIES",
 )
 _OTLP_PORT = 4317
-_PORTS = {
-    "users": 8082,
-    "products": 8083,
-    "orders": 8084,
-    "admin": 8085,
-    "users_grpc": 50052,
-    "products_grpc": 50053,
-    "orders_grpc": 50054,
+_PORTS = {profile: PROFILES[profile].port for profile in (*SERVICES, "admin")} | {
+    f"{service}_grpc": PROFILES[service].grpc_port for service in SERVICES
 }
 
 

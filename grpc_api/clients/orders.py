@@ -35,7 +35,7 @@ from apps.orders.interface import (
 from apps.products import interface as products_interface
 from apps.products.interface import StockLine
 from grpc_api.clients.remote import Peer, Remote
-from grpc_api.convert import from_message, to_message, to_messages, to_timestamp
+from grpc_api.convert import from_message, from_messages, to_message, to_messages, to_timestamp
 from grpc_api.errors import registry
 from grpc_api.gen import order_pb2 as pb
 from grpc_api.gen.order_pb2_grpc import OrderServiceStub
@@ -100,7 +100,7 @@ class RemoteOrderService(OrderService):
         )
         answer = self._remote.call("ListOrders", request)
         return OrderPage(
-            orders=[from_message(Order, each) for each in answer.orders],
+            orders=from_messages(Order, answer.orders),
             next_cursor=UUID(answer.next_page_token) if answer.next_page_token else None,
         )
 
@@ -110,7 +110,7 @@ class RemoteOrderService(OrderService):
 
     def get_timeline(self, *, order_id: UUID, actor: Actor, after: int = 0) -> Sequence[TimelineEntry]:
         request = pb.GetTimelineRequest(order_id=str(order_id), actor=_actor(actor), after=after)
-        return [from_message(TimelineEntry, each) for each in self._remote.call("GetTimeline", request).entries]
+        return from_messages(TimelineEntry, self._remote.call("GetTimeline", request).entries)
 
     def watch_order(self, *, order_id: UUID, actor: Actor, after: int | None = None) -> OrderWatch | None:
         request = pb.WatchOrderRequest(order_id=str(order_id), actor=_actor(actor), after=after)
@@ -165,7 +165,7 @@ class RemoteOrderService(OrderService):
 
     def list_refunds(self, *, order_id: UUID, actor: Actor) -> Sequence[Refund]:
         request = pb.ListRefundsRequest(order_id=str(order_id), actor=_actor(actor))
-        return [from_message(Refund, each) for each in self._remote.call("ListRefunds", request).refunds]
+        return from_messages(Refund, self._remote.call("ListRefunds", request).refunds)
 
     def ship_order(self, *, order_id: UUID, actor: Actor, reason: str = "") -> Order:
         request = pb.ShipOrderRequest(order_id=str(order_id), actor=_actor(actor), reason=reason)

@@ -33,7 +33,7 @@ from apps.products.interface import (
 from grpc_api import attributes
 from grpc_api.batches import MAX_PRODUCTS
 from grpc_api.clients.remote import Peer, Remote
-from grpc_api.convert import from_message, to_duration, to_message, to_messages
+from grpc_api.convert import from_message, from_messages, to_duration, to_message, to_messages
 from grpc_api.errors import registry
 from grpc_api.gen import product_pb2 as pb
 from grpc_api.gen.product_pb2_grpc import ProductServiceStub
@@ -130,7 +130,7 @@ class RemoteProductService(ProductService):
         for start in range(0, len(product_ids), MAX_PRODUCTS):
             ids = map(str, product_ids[start : start + MAX_PRODUCTS])
             answer = self._remote.call("GetProducts", pb.GetProductsRequest(ids=ids))
-            found += [from_message(Product, product) for product in answer.products]
+            found += from_messages(Product, answer.products)
         return found
 
     # --- Pictures ----------------------------------------------------------------------------
@@ -144,7 +144,7 @@ class RemoteProductService(ProductService):
 
     def arrange_images(self, *, product_id: UUID, places: Sequence[ImagePlace]) -> Sequence[Image]:
         request = pb.ArrangeImagesRequest(product_id=str(product_id), places=to_messages(pb.ImagePlace, places))
-        return [from_message(Image, image) for image in self._remote.call("ArrangeImages", request).images]
+        return from_messages(Image, self._remote.call("ArrangeImages", request).images)
 
     def describe_image(self, *, product_id: UUID, image_id: UUID, alt: str) -> Image:
         request = pb.DescribeImageRequest(product_id=str(product_id), image_id=str(image_id), alt=alt)
@@ -249,12 +249,12 @@ class RemoteProductService(ProductService):
 
     def list_reservations(self, *, order_ids: Sequence[UUID]) -> Sequence[Reservation]:
         answer = self._remote.call("ListReservations", pb.ListReservationsRequest(order_ids=map(str, order_ids)))
-        return [from_message(Reservation, each) for each in answer.reservations]
+        return from_messages(Reservation, answer.reservations)
 
     def list_active_reservations(self, *, after: UUID | None, limit: int) -> Sequence[Reservation]:
         request = pb.ListActiveReservationsRequest(after=_text(after), limit=limit)
         answer = self._remote.call("ListActiveReservations", request)
-        return [from_message(Reservation, each) for each in answer.reservations]
+        return from_messages(Reservation, answer.reservations)
 
 
 def _text(key: UUID | None) -> str | None:
@@ -262,4 +262,4 @@ def _text(key: UUID | None) -> str | None:
 
 
 def _priced(answer: pb.ReserveStockResponse | pb.ReplaceReservationResponse) -> Sequence[PricedLine]:
-    return [from_message(PricedLine, line) for line in answer.lines]
+    return from_messages(PricedLine, answer.lines)

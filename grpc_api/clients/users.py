@@ -68,7 +68,7 @@ class RemoteUserService(UserService):
 
     def identify_caller(self, *, token: str) -> Identity:
         known = self._identities.get(token)
-        is_live = session_marks.is_known(_mark_of(known)) if known else None
+        is_live = session_marks.says_live(_mark_of(known)) if known else None
         if known and is_live:
             return known
         if is_live is False:

@@ -308,12 +308,13 @@ def _request_id(metadata: Mapping[str, str]) -> str:
     return secrets.token_hex(16)
 
 
-def _refuse_nul(message: Message) -> None:
-    """No column takes a NUL character."""
+def _refuse_nul(message: Message, within: str | None = None) -> None:
+    """No column takes a NUL character. What is in a map is named by the map."""
     for field, content in message.ListFields():
-        each_of = content if field.is_repeated and field.message_type is None else [content]
-        if field.type == field.TYPE_STRING and any("\0" in text for text in each_of):
-            raise InvalidInput(Problem("Null characters are not allowed.", field.name))
-        if field.message_type is not None and not field.message_type.GetOptions().map_entry:
-            for inner in content if field.is_repeated else [content]:
-                _refuse_nul(inner)
+        is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
+        parts = [*content.keys(), *content.values()] if is_map else content if field.is_repeated else [content]
+        for part in parts:
+            if isinstance(part, Message):
+                _refuse_nul(part, field.name if is_map else within)
+            elif isinstance(part, str) and "\0" in part:
+                raise InvalidInput(Problem("Null characters are not allowed.", within or field.name))

@@ -24,7 +24,16 @@ from apps.orders.interface import (
 )
 from apps.products.interface import MAX_LINES, MAX_QUANTITY, StockLine
 from apps.users.interface import Role, Scope
-from grpc_api.convert import from_message, read_choice, read_id, read_optional_id, read_time, to_message, to_messages
+from grpc_api.convert import (
+    from_message,
+    from_messages,
+    read_choice,
+    read_id,
+    read_optional_id,
+    read_time,
+    to_message,
+    to_messages,
+)
 from grpc_api.gen import order_pb2 as pb
 from grpc_api.gen.order_pb2_grpc import OrderServiceServicer, add_OrderServiceServicer_to_server
 from grpc_api.servers import bounds, calls
@@ -293,7 +302,7 @@ def _is_of_now(chosen: UUID) -> bool:
 
 
 def _lines(lines: Iterable[pb.Line]) -> list[StockLine]:
-    return [from_message(StockLine, each) for each in lines]
+    return from_messages(StockLine, lines)
 
 
 def _address(request: pb.CreateOrderRequest | pb.ChangeOrderRequest) -> ShippingAddress | None:

@@ -23,6 +23,7 @@ from grpc_api import attributes
 from grpc_api.batches import MAX_ORDERS, MAX_PRODUCTS
 from grpc_api.convert import (
     from_message,
+    from_messages,
     read_choice,
     read_id,
     read_ids,
@@ -174,7 +175,7 @@ class ProductServicer(ProductServiceServicer):
     ) -> pb.ArrangeImagesResponse:
         images = self._products.arrange_images(
             product_id=read_id(request.product_id, "product_id"),
-            places=[from_message(ImagePlace, place) for place in request.places],
+            places=from_messages(ImagePlace, request.places),
         )
         return pb.ArrangeImagesResponse(images=to_messages(pb.Image, images))
 
@@ -273,7 +274,7 @@ class ProductServicer(ProductServiceServicer):
             commit=read_ids(request.commit, "commit"),
             release=read_ids(request.release, "release"),
             returns={
-                read_id(order_id, "returns"): [from_message(StockReturn, each) for each in returns.values]
+                read_id(order_id, "returns"): from_messages(StockReturn, returns.values)
                 for order_id, returns in request.returns.items()
             },
         )
@@ -313,7 +314,7 @@ def _order_id(text: str) -> UUID:
 
 
 def _lines(messages: Iterable[pb.StockLine]) -> Sequence[StockLine]:
-    return [from_message(StockLine, message) for message in messages]
+    return from_messages(StockLine, messages)
 
 
 def _filter(message: pb.ProductFilter) -> ProductFilter:

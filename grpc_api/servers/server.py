@@ -24,6 +24,8 @@ _QUEUED = 128
 # Of all callers together: who watches over the server's health, and who asks what it offers.
 _PUBLIC_STREAMS = 4
 _HEALTH_SECONDS = 2.0
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,15 @@ class AddressTaken(Exception):
     """Nothing can listen at that address."""
 
 
+@dataclass(frozen=True)
+class GrpcServer:
+    """A server that listens on a port and has yet to be started, and what says how its services are."""
+
+    server: grpc.Server
+    port: int
+    health: health.HealthServicer
+
+
 def make(
     address: str,
     hosted: "list[Hosted]",
@@ -61,9 +72,8 @@ def make(
     identify: Callable[[str], Identity],
     limits: Limits,
     credentials: grpc.ServerCredentials | None = None,
-) -> tuple[grpc.Server, int, health.HealthServicer]:
-    """A server that listens, and has yet to be started; with its port, and what says how it is.
-
+) -> GrpcServer:
+    """
     Raises:
         AddressTaken: nothing can listen there.
     """
@@ -92,7 +102,7 @@ def make(
         port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     except RuntimeError as error:
         raise AddressTaken(address) from error
-    return server, port, state
+    return GrpcServer(server, port, state)
 
 
 def _options(limits: Limits) -> list[tuple[str, Any]]:
@@ -136,7 +146,3 @@ def _report(state: health.HealthServicer, look: Look, stop: threading.Event) -> 
                 logger.info("%s is %s", name or "The server", "ready" if is_ready else "not ready")
         before = ready
         stop.wait(_HEALTH_SECONDS)
-
-
-_SERVING = health_pb2.HealthCheckResponse.SERVING
-_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -24,19 +24,19 @@ def serving(
     *hosted: Hosted, address: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None
 ) -> Iterator[str]:
     """A server of these services on a free port; its address."""
-    server, port, _ = servers.make(
+    made = servers.make(
         address,
         list(hosted),
         identify=lambda token: services.users().identify_caller(token=token),
         limits=Limits(threads=8, message_bytes=MESSAGE_BYTES),
         credentials=credentials,
     )
-    server.start()
+    made.server.start()
     try:
         with _connections_of_one_call():
-            yield f"127.0.0.1:{port}"
+            yield f"127.0.0.1:{made.port}"
     finally:
-        server.stop(grace=None).wait()
+        made.server.stop(grace=None).wait()
 
 
 @contextmanager

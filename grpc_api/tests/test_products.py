@@ -177,6 +177,19 @@ class TestInput:
             (pb.SearchProductsRequest(text="x" * 201), "text"),
             (pb.CreateProductRequest(), "price"),
             (pb.CreateProductRequest(product=pb.NewProduct(name="x", price="Infinity")), "price"),
+            (pb.CreateProductRequest(product=pb.NewProduct(name="x", price="1_000")), "price"),
+            (
+                pb.CreateProductRequest(
+                    product=pb.NewProduct(name="x", price="1", attributes={"a\0": pb.AttributeValue(text="b")})
+                ),
+                "attributes",
+            ),
+            (
+                pb.CreateProductRequest(
+                    product=pb.NewProduct(name="x", price="1", attributes={"a": pb.AttributeValue(text="b\0")})
+                ),
+                "attributes",
+            ),
             (pb.CreateProductRequest(product=pb.NewProduct(name="x", price="1", currency="XAU")), "currency"),
             (pb.CreateProductRequest(product=pb.NewProduct(name="x", price="1", stock=-1)), "stock"),
             (pb.CreateProductRequest(product=pb.NewProduct(name="x", price="1"), actor_id="me"), "actor_id"),

@@ -222,15 +222,15 @@ class TestAround:
 
     def test_health_follows_what_is_ready_until_the_server_stops(self, users: Users) -> None:
         ready = {SERVICE: True, "product.ProductService": False}
-        server, port, state = servers.make(
+        made = servers.make(
             "127.0.0.1:0",
             [hosted(users)],
             identify=lambda token: users.identify_caller(token=token),
             limits=Limits(threads=4, message_bytes=10_000),
         )
-        server.start()
+        made.server.start()
 
-        with channel_to(f"127.0.0.1:{port}") as channel:
+        with channel_to(f"127.0.0.1:{made.port}") as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)
 
             def watch(service: str) -> Iterator[int]:
@@ -241,11 +241,11 @@ class TestAround:
             mine, whole = watch(SERVICE), watch("")
             assert next(mine) == states.SERVICE_UNKNOWN
             assert next(whole) in {states.SERVING, states.NOT_SERVING}
-            with servers.reporting(state, lambda: ready):
+            with servers.reporting(made.health, lambda: ready):
                 assert next(mine) == states.SERVING
                 assert next(each for each in whole if each == states.NOT_SERVING)
             assert next(mine) == states.NOT_SERVING
-        server.stop(None).wait()
+        made.server.stop(None).wait()
 
     def test_a_port_that_is_taken(self, users: Users) -> None:
         with socket.socket() as taken:

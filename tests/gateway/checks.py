@@ -404,15 +404,14 @@ def lets_files_in(gateway: Running) -> None:
 
 
 def wants_lengths(gateway: Running) -> None:
-    connection = gateway.open("GET", "/")
-    connection.getresponse().read()
-    connection.request("POST", SIGNED, iter([b"{}"]), encode_chunked=True)
-    response = connection.getresponse()
-    refused(
-        Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()),
-        411,
-        "length_required",
-    )
+    for encoding in ("chunked", "gzip, chunked"):
+        connection = gateway.open("GET", "/")
+        connection.getresponse().read()
+        headers = {"Transfer-Encoding": encoding}
+        connection.request("POST", SIGNED, iter([b"{}"]), headers, encode_chunked=True)
+        response = connection.getresponse()
+        reply = Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+        refused(reply, 411, "length_required")
     assert gateway.seen("orders") == []
 
 

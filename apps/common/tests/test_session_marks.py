@@ -16,7 +16,7 @@ def test_a_mark_says_whether_a_session_lives() -> None:
     live, ended, other = uuid4(), uuid4(), uuid4()
     session_marks.mark_live(live)
     session_marks.mark_ended([ended, other])
-    assert [session_marks.is_known(each) for each in (live, ended, other, uuid4())] == [True, False, False, None]
+    assert [session_marks.says_live(each) for each in (live, ended, other, uuid4())] == [True, False, False, None]
 
 
 @pytest.mark.usefixtures("shared_cache")
@@ -26,7 +26,7 @@ def test_an_end_is_final_and_outlives_every_token(settings: Settings) -> None:
     assert cache.ttl(f"users:session:{session_id}") == 60  # type: ignore[attr-defined] # django-redis
     session_marks.mark_ended([session_id])
     session_marks.mark_live(session_id)
-    assert session_marks.is_known(session_id) is False
+    assert session_marks.says_live(session_id) is False
     lifetime = settings.SIMPLE_JWT["ACCESS_TOKEN_LIFETIME"].total_seconds()
     assert cache.ttl(f"users:session:{session_id}") == lifetime  # type: ignore[attr-defined]
 
@@ -43,13 +43,13 @@ def test_nothing_is_known_while_redis_is_away(settings: Settings) -> None:
     session_id = uuid4()
     session_marks.mark_live(session_id)
     session_marks.mark_ended([session_id])
-    assert session_marks.is_known(session_id) is None
+    assert session_marks.says_live(session_id) is None
 
 
 def test_nothing_is_marked_in_a_cache_of_one_process() -> None:
     session_id = uuid4()
     session_marks.mark_live(session_id)
-    assert session_marks.is_known(session_id) is None
+    assert session_marks.says_live(session_id) is None
     session_marks.mark_ended([session_id])
-    assert session_marks.is_known(session_id) is None
+    assert session_marks.says_live(session_id) is None
     assert cache.get(f"users:session:{session_id}") is None
