@@ -11,20 +11,22 @@ from django.core.exceptions import SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.utils.translation import gettext as translate
+from django.utils.translation import gettext_noop as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.static import serve
 from rest_framework.exceptions import Throttled
 
 from apps.common.api.errors import DATABASE_AWAY, DatabaseUnavailable, body
-from config import readiness
+from config import readiness, staff_site
 
 _PROSE = {
-    HTTPStatus.BAD_REQUEST: ("bad_request", "The request cannot be understood."),
-    HTTPStatus.FORBIDDEN: ("permission_denied", "You may not do this."),
-    HTTPStatus.NOT_FOUND: ("not_found", "There is nothing at this address."),
+    HTTPStatus.BAD_REQUEST: ("bad_request", _("The request cannot be understood.")),
+    HTTPStatus.FORBIDDEN: ("permission_denied", _("You may not do this.")),
+    HTTPStatus.NOT_FOUND: ("not_found", _("There is nothing at this address.")),
     HTTPStatus.METHOD_NOT_ALLOWED: ("method_not_allowed", "This address is only read: GET or HEAD."),
-    HTTPStatus.INTERNAL_SERVER_ERROR: ("error", "Something went wrong on our side. It has been noted."),
+    HTTPStatus.INTERNAL_SERVER_ERROR: ("error", _("Something went wrong on our side. It has been noted.")),
     HTTPStatus.SERVICE_UNAVAILABLE: (DatabaseUnavailable.code, DatabaseUnavailable.sentence),
 }
 
@@ -126,5 +128,7 @@ def _answer(request: HttpRequest, status: HTTPStatus, prose: tuple[str, str] | N
         kind = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "client_error"
         return JsonResponse(body(kind, code, detail), status=status)
     # No context processors: after an error nothing may be asked of a database.
-    context: dict[str, Any] = {"status": status, "detail": detail}
+    context: dict[str, Any] = {"status": status, "detail": translate(detail)}
+    if request.path.startswith("/admin/"):
+        return render(None, "admin/error.html", {**context, **staff_site.look()}, status=status)
     return render(None, "error.html", context, status=status)

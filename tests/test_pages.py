@@ -358,8 +358,39 @@ def test_pages_that_are_only_read(address: str, method: str) -> None:
 def test_log_in_pages_say_that_an_address_works(client: Client, page: str) -> None:
     content = client.get(page).content.decode()
 
-    assert "E-mail or username" in content
-    assert "Username:" not in content
+    assert re.search(r">\s*E-mail or username\W", content)
+    assert not re.search(r">\s*Username\W", content)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("asked", "home"), [("", "/admin/"), ("?next=/admin/orders/order/", "/admin/orders/order/"), ("?next=//x.y", "/")]
+)
+def test_after_log_in_staff_are_where_they_wanted_to_be(client: Client, asked: str, home: str) -> None:
+    user = UserFactory(role=Role.ORDER_STAFF)
+    page = client.get(f"/admin/login/{asked}").content.decode()
+    hidden = re.search(r'name="next" value="([^"]*)"', page)
+    assert hidden
+
+    given = {"username": user.email, "password": PASSWORD, "next": hidden[1]}
+    response = client.post(f"/admin/login/{asked}", given)
+
+    assert (response.status_code, response["Location"]) == (302, home)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("path", "status"), [("/admin/nothing/", 404), ("/admin/products/product/", 403)])
+def test_error_pages_of_staff_look_like_theirs(client: Client, path: str, status: int) -> None:
+    client.force_login(UserFactory(role=Role.ORDER_STAFF))
+
+    response = client.get(path, headers=BROWSER)
+
+    page = response.content.decode()
+    assert response.status_code == status
+    assert "unfold/css/styles.css" in page
+    assert 'href="/admin/"' in page
+    chinese = client.get(path, headers={**BROWSER, "accept-language": "zh-CN"}).content.decode()
+    assert 'lang="zh-hans"' in chinese
 
 
 @pytest.mark.django_db

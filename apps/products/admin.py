@@ -2,152 +2,69 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any, TypeVar
-from uuid import UUID
+from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
-from django.contrib.admin.views.main import ChangeList
-from django.contrib.admin.widgets import AutocompleteSelect
-from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db.models import ForeignKey, Model, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.conf import settings
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import mark_safe
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from apps.common.admin import ModelAdmin, ReadOnlyAdmin, amount_column
-from apps.common.databases import atomic
-from apps.common.errors import DomainError
+from apps.common.admin import amount_column
 from apps.common.money import quantize
-from apps.common.validators import is_too_deep, no_control_characters, single_line
+from apps.common.validators import is_too_deep
 from apps.events.admin import FailedDeliveryAdmin, OutboxAdmin
+from apps.products.bulk_admin import BulkAdmin
 from apps.products.interface import NewProduct, ProductChange
 from apps.products.interface import StockLevel as Level
-from apps.products.models import (
-    MAX_STOCK,
-    Category,
-    Product,
-    ProductsEvent,
-    ProductsFailedDelivery,
-    Reservation,
-    StockLevel,
-    StockMovement,
-)
+from apps.products.models import MAX_STOCK, Category, Product, ProductsEvent, ProductsFailedDelivery
+from apps.products.pages_admin import PageAdmin, ServiceAdmin, ServiceForm
 from apps.products.pictures_admin import FilesField, PicturesAdmin, PicturesField, rows_of
+from apps.products.search.hits import Hits
 from apps.products.services.announcing import to_image
+from apps.products.services.categories import ancestors_of, fold
 from apps.products.services.levels import levels_of
-from apps.products.services.reserved import unpack
+from apps.products.services.supply import Supply, in_supply, supply_of
+from apps.products.stock_admin import KIND_TONES, CorrectStockAdmin, movements_of
 from apps.products.transfer.admin import TransferAdmin
 from config import services
 
-_Row = TypeVar("_Row", bound=Model)
-
-
-class ServiceForm(forms.ModelForm):  # type: ignore[type-arg] # Django's own class takes no parameter
-    """A form that shows what the service refused."""
-
-    refusal: DomainError | None = None
-
-    def clean(self) -> dict[str, Any] | None:
-        cleaned = super().clean()
-        for problem in self.refusal.problems if self.refusal else ():
-            self.add_error(problem.attr if problem.attr in self.fields else None, problem.detail)
-        return cleaned
-
-
-class CategorySelect(AutocompleteSelect):
-    """Shows the form again with what was chosen, unless that is no id."""
-
-    def optgroups(self, name: str, value: Sequence[str], attr: dict[str, Any] | None = None) -> Any:  # noqa: ANN401 - as in Django
-        return super().optgroups(name, [each for each in value if _is_id(each)], attr)
-
-
-def _is_id(text: str) -> bool:
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True
-
-
-class ServiceAdmin(ModelAdmin):  # type: ignore[type-arg] # Django's own class takes no parameter
-    """Pages whose saving may be refused by the service: the form is shown again, with what was typed and why not."""
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        try:
-            return super().changeform_view(request, object_id, form_url, extra_context)
-        except DomainError as refusal:
-            # Django saves after it has validated: the transaction is gone, and the form is now invalid.
-            request.refusal = refusal  # type: ignore[attr-defined]
-            return super().changeform_view(request, object_id, form_url, extra_context)
-
-    def delete_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        try:
-            return super().delete_view(request, object_id, extra_context)
-        except DomainError as refusal:
-            self.message_user(request, str(refusal), messages.ERROR)
-            return HttpResponseRedirect("../change/")
-
-    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:  # noqa: ANN401, FBT001, FBT002 - as in Django
-        form = super().get_form(request, obj, change, **kwargs)
-        form.refusal = getattr(request, "refusal", None)  # type: ignore[attr-defined] # it is a ServiceForm
-        return form
-
-    def formfield_for_foreignkey(self, db_field: ForeignKey[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:  # noqa: ANN401 - as in Django
-        return super().formfield_for_foreignkey(
-            db_field, request, widget=CategorySelect(db_field, self.admin_site), **kwargs
-        )
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Model]) -> None:
-        for row in queryset:
-            try:
-                self.delete_model(request, row)
-            except DomainError as refusal:
-                self.message_user(request, f"{row}: {refusal}", messages.ERROR)
-
-
-class PageList(ChangeList):
-    """A list that looks up what belongs to the rows of its page: products may be elsewhere than their stock."""
-
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        self.result_list: Any = list(self.result_list)
-        self.model_admin.look_up(self.result_list)  # type: ignore[attr-defined] # it is a PageAdmin
-
-
-class PageAdmin(ModelAdmin):  # type: ignore[type-arg] # Django's own class takes no parameter
-    """Pages with such a list."""
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:  # noqa: ANN401 - as in Django
-        return PageList
-
-    def look_up(self, rows: Sequence[Any]) -> None:
-        """Give the rows what their columns show, in one query."""
-        raise NotImplementedError
+# How many rows a search finds at most.
+_FOUND = 5000
+_SIBLINGS = 20
 
 
 @admin.register(Category)
 class CategoryAdmin(ServiceAdmin):
     form = ServiceForm
     fields = ("name", "slug", "parent")
-    list_display = ("name", "slug", "parent")
+    list_display = ("in_tree", "slug", "parent")
     list_select_related = ("parent",)
     search_fields = ("name", "slug")
     autocomplete_fields = ("parent",)
+    # Each below its parent: a path begins with that of the category above.
+    ordering = ("path",)
+
+    @admin.display(description=_("name"), ordering="path")
+    def in_tree(self, category: Category) -> str:
+        depth = len(ancestors_of(category.path)) - 1
+        return format_html(
+            '<span style="padding-left: {}rem">{}{}</span>', 1.5 * depth, "↳ " if depth else "", category.name
+        )
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:  # noqa: ANN401, FBT001, FBT002 - as in Django
         form = super().get_form(request, obj, change, **kwargs)
         if "slug" in form.base_fields:
             form.base_fields["slug"].required = False
-            form.base_fields["slug"].help_text = "Made from the name when empty."
+            form.base_fields["slug"].help_text = _("Made from the name when empty.")
         return form
 
     def save_model(self, request: HttpRequest, obj: Category, form: Any, change: bool) -> None:  # noqa: ANN401, FBT001 - as in Django
@@ -176,20 +93,36 @@ class BoundedDecoder(json.JSONDecoder):
         return data
 
 
-class ProductForm(ServiceForm):
-    """A product, its first stock when it is made, and an adjustment of its stock later."""
+_EMPTY = {
+    "sku": _("The number by which you know it. Made from the name when empty."),
+    "currency": _("The shop's own when empty."),
+}
 
-    tags = forms.CharField(required=False, max_length=1200, help_text="Divided by commas.")
-    attributes = forms.JSONField(required=False, decoder=BoundedDecoder)
-    stock = forms.IntegerField(min_value=0, max_value=MAX_STOCK, required=False, help_text="The first stock.")
-    stock_delta = forms.IntegerField(
-        label="Add to stock",
+
+class ProductForm(ServiceForm):
+    """A product, and its first stock when it is made. Later its stock is corrected on a page of its own."""
+
+    tags = forms.CharField(
+        label=_("Tags"),
         required=False,
-        validators=[MinValueValidator(-MAX_STOCK), MaxValueValidator(MAX_STOCK)],
-        help_text="Negative to take away.",
+        max_length=1200,
+        help_text=_("Divided by commas."),
+        widget=UnfoldAdminTextInputWidget,
     )
-    stock_reason = forms.CharField(
-        label="Reason", required=False, max_length=200, validators=[no_control_characters, single_line]
+    attributes = forms.JSONField(
+        label=_("Attributes"),
+        required=False,
+        decoder=BoundedDecoder,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 4}),
+        help_text=_('What customers can choose by, as in {"colour": "red", "size": 42}.'),
+    )
+    stock = forms.IntegerField(
+        label=_("Stock"),
+        min_value=0,
+        max_value=MAX_STOCK,
+        required=False,
+        help_text=_("The first stock: how many there are now."),
+        widget=UnfoldAdminIntegerFieldWidget,
     )
     read_revision = forms.IntegerField(required=False, widget=forms.HiddenInput)
     pictures = PicturesField()
@@ -209,7 +142,20 @@ class ProductForm(ServiceForm):
             "attributes",
             "active",
         )
-        labels = {"sku": "SKU"}
+        labels = {
+            "name": _("Name"),
+            "sku": _("SKU"),
+            "description": _("Description"),
+            "price": _("Price"),
+            "currency": _("Currency"),
+            "category": _("Category"),
+            "group": _("Group"),
+            "active": _("For sale"),
+        }
+        help_texts = {
+            "group": _("Variants of one thing share it, as in “linen-shirt”."),
+            "active": _("Customers see it and can order it."),
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as in Django
         super().__init__(*args, **kwargs)
@@ -224,19 +170,13 @@ class ProductForm(ServiceForm):
         for name in ("sku", "currency"):
             if name in self.fields:
                 self.fields[name].required = False
-                self.fields[name].help_text = "The shop's choice when empty."
+                self.fields[name].help_text = _EMPTY[name]
 
     def clean_tags(self) -> list[str]:
         return [tag.strip() for tag in self.cleaned_data["tags"].split(",") if tag.strip()]
 
     def clean_attributes(self) -> dict[str, Any]:
         return self.cleaned_data["attributes"] or {}
-
-    def clean(self) -> dict[str, Any] | None:
-        cleaned = super().clean()
-        if self.cleaned_data.get("stock_delta") and not self.cleaned_data.get("stock_reason"):
-            self.add_error("stock_reason", "The ledger wants to know why.")
-        return cleaned
 
     def to_new(self) -> NewProduct:
         data = self._common()
@@ -254,100 +194,165 @@ class ProductForm(ServiceForm):
         return {**same, "currency": data["currency"].upper() or None, "category": category}
 
 
+class SupplyFilter(admin.SimpleListFilter):
+    """How much of a product there is."""
+
+    title = _("stock")
+    parameter_name = "supply"
+
+    def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, Any]]:
+        return [
+            (Supply.IN_STOCK, _("In stock")),
+            (Supply.LOW, _("Low, at most %(most)s") % {"most": settings.LOW_STOCK_THRESHOLD}),
+            (Supply.SOLD_OUT, _("Sold out")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Product]) -> QuerySet[Product]:
+        value = self.value()
+        return in_supply(queryset, Supply(value)) if value in set(Supply) else queryset
+
+
+class CategoryFilter(admin.SimpleListFilter):
+    """Categories as the tree they are; one stands for all below it."""
+
+    title = _("category")
+    parameter_name = "category"
+    _MOST = 300
+
+    def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:
+        self._tree = list(Category.objects.order_by("path")[: self._MOST])
+        return [
+            (str(row.pk), "\N{NO-BREAK SPACE}" * 4 * (len(ancestors_of(row.path)) - 1) + row.name) for row in self._tree
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Product]) -> QuerySet[Product]:
+        chosen = next((row for row in self._tree if str(row.pk) == self.value()), None)
+        if chosen is None:
+            return queryset
+        return queryset.filter(category__in=[row.pk for row in self._tree if row.path.startswith(chosen.path)])
+
+
+_SUPPLY_TONES = {Supply.IN_STOCK: "success", Supply.LOW: "warning", Supply.SOLD_OUT: "danger"}
+
+
 @admin.register(Product)
-class ProductAdmin(TransferAdmin, PicturesAdmin, PageAdmin, ServiceAdmin):
+class ProductAdmin(TransferAdmin, PicturesAdmin, BulkAdmin, CorrectStockAdmin, PageAdmin, ServiceAdmin):
     form = ProductForm
-    list_display = ("name", "sku", amount_column("price"), "stock_now", "active", "updated_at")
-    list_filter = ("active", "currency", ("category", admin.RelatedOnlyFieldListFilter))
+    list_display = ("picture", "name_and_category", "sku", amount_column("price"), "stock_now", "sale", "updated_at")
+    list_display_links = ("picture", "name_and_category")
+    list_filter = ("active", SupplyFilter, CategoryFilter)
+    list_select_related = ("category",)
     search_fields = ("name", "sku")
+    search_help_text = _("Words of the name, or the beginning of the SKU.")
     autocomplete_fields = ("category",)
-    readonly_fields = ("stock_panel", "created_at", "updated_at")
-    _CATALOGUE = (
-        "name", "sku", "description", "price", "currency", "category", "group", "tags", "attributes", "active"
-    )  # fmt: skip
+    readonly_fields = ("stock_panel", "variants", "created_at", "updated_at")
+    warn_unsaved_form = True
+    # Each is a row of its own for every picture.
+    private_fields = ("pictures",)
+    _BASICS = ("name", "sku", "description", ("price", "currency"), "category")
+    _DETAILS = ("group", "tags", "attributes")
 
     def get_fieldsets(self, request: HttpRequest, obj: Product | None = None) -> Any:  # noqa: ANN401 - as in Django
         if obj is None:
-            return [(None, {"fields": (*self._CATALOGUE, "stock", "new_pictures")})]
+            return [
+                (None, {"fields": (*self._BASICS, "stock", "new_pictures", "active")}),
+                (_("Variants and details"), {"fields": self._DETAILS, "classes": ["collapse"]}),
+            ]
+        details = (*self._DETAILS, "variants", "read_revision", "created_at", "updated_at")
         return [
-            (None, {"fields": (*self._CATALOGUE, "read_revision", "created_at", "updated_at")}),
-            ("Pictures", {"fields": ("pictures", "new_pictures")}),
-            ("Stock", {"fields": ("stock_panel", ("stock_delta", "stock_reason"))}),
+            (_("Product"), {"fields": (*self._BASICS, "active"), "classes": ["tab"]}),
+            (_("Pictures"), {"fields": ("pictures", "new_pictures"), "classes": ["tab"]}),
+            (_("Stock"), {"fields": ("stock_panel",), "classes": ["tab"]}),
+            (_("Variants and details"), {"fields": details, "classes": ["tab"]}),
         ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Product]:
         rows: QuerySet[Product] = super().get_queryset(request)
         return rows.filter(deleted_at=None)
 
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Product], search_term: str
+    ) -> tuple[QuerySet[Product], bool]:
+        """By the index that customers search by, which no part of a word would find, and by the index of SKUs."""
+        if not search_term.strip():
+            return queryset, False
+        live = Product.objects.filter(deleted_at=None).order_by()
+        found = Hits(search_term, live, only_titles=True).first(_FOUND)
+        return queryset.filter(Q(pk__in=found) | Q(sku_folded__startswith=fold(search_term))), False
+
     def look_up(self, rows: Sequence[Product]) -> None:
         levels = levels_of([row.pk for row in rows])
         for row in rows:
             row.level = levels.get(row.pk)  # type: ignore[attr-defined] # for the column
 
-    @admin.display(description="stock")
-    def stock_now(self, product: Product) -> int:
-        level: Level | None = getattr(product, "level", None)
-        return level.available if level else 0
+    @admin.display(description=_("picture"))
+    def picture(self, product: Product) -> str:
+        image = to_image(product.images[0]) if product.images else None
+        address = settings.MEDIA_URL + image.thumbnails.small if image else ""
+        return render_to_string("admin/products/product/thumbnail.html", {"address": address, "product": product})
 
-    @admin.display(description="now")
+    @admin.display(description=_("name"), ordering="name_key")
+    def name_and_category(self, product: Product) -> str:
+        line = '<span class="block font-medium">{}</span><span class="block font-normal text-subtle text-xs">{}</span>'
+        return format_html(line, product.name, product.category or "")
+
+    @display(description=_("stock"), label=_SUPPLY_TONES)  # type: ignore[untyped-decorator] # the theme has no types
+    def stock_now(self, product: Product) -> tuple[Supply, str]:
+        level: Level | None = getattr(product, "level", None)
+        available = level.available if level else 0
+        return supply_of(available), _supply_text(available)
+
+    @display(description=_("shop"), ordering="active", label={True: "success"})  # type: ignore[untyped-decorator] # as above
+    def sale(self, product: Product) -> tuple[bool, str]:
+        return product.active, gettext("For sale") if product.active else gettext("Hidden")
+
+    @admin.display(description=_("stock"))
     def stock_panel(self, product: Product) -> str:
-        level = services.products().get_stock(product_id=product.id)
-        return f"{level.on_hand} on hand, {level.reserved} reserved for orders, {level.available} for sale"
+        context = {
+            "level": services.products().get_stock(product_id=product.pk),
+            "movements": movements_of(product.pk),
+            "tones": KIND_TONES,
+            "correct": reverse("admin:products_product_correct_stock", args=[product.pk]),
+            "ledger": f"{reverse('admin:products_stockmovement_changelist')}?q={product.pk}",
+        }
+        return render_to_string("admin/products/product/stock.html", context)
+
+    @admin.display(description=_("variants"))
+    def variants(self, product: Product) -> str:
+        """The others of its group."""
+        others = Product.objects.filter(group=product.group, deleted_at=None).exclude(pk=product.pk).order_by("pk")
+        rows = list(others[:_SIBLINGS]) if product.group else []
+        if not rows:
+            return gettext("None: no other product has this group.")
+        lines = (
+            (reverse("admin:products_product_change", args=[row.pk]), row.name, row.sku, *_price(row)) for row in rows
+        )
+        line = '<a class="font-medium text-primary-600 dark:text-primary-500" href="{}">{}</a> · {} · {} {}'
+        return format_html_join(mark_safe("<br>"), line, lines)
 
     def save_model(self, request: HttpRequest, obj: Product, form: Any, change: bool) -> None:  # noqa: ANN401, FBT001 - as in Django
-        actor_id = request.user.pk
         if not change:
-            obj.id = services.products().create_product(new=form.to_new(), actor_id=actor_id).id
+            obj.id = services.products().create_product(new=form.to_new(), actor_id=request.user.pk).id
             return
-        delta, revision = form.cleaned_data["stock_delta"], form.cleaned_data["read_revision"]
-        # Both or neither; the product last, for a document store does not roll back with the rest.
-        with atomic("products"):
-            if delta:
-                reason = form.cleaned_data["stock_reason"]
-                services.products().adjust_stock(product_id=obj.id, delta=delta, reason=reason, actor_id=actor_id)
-            services.products().update_product(product_id=obj.id, change=form.to_change(), if_revision=revision)
+        revision = form.cleaned_data["read_revision"]
+        services.products().update_product(product_id=obj.id, change=form.to_change(), if_revision=revision)
 
     def delete_model(self, request: HttpRequest, obj: Product) -> None:
         services.products().delete_product(product_id=obj.id)
 
 
-class AboutProducts(PageAdmin, ReadOnlyAdmin[_Row]):
-    """Rows that belong to a product: the list names it, by its link."""
-
-    def look_up(self, rows: Sequence[Any]) -> None:
-        products = Product.objects.filter(pk__in={row.product_id for row in rows}).order_by()
-        names = dict(products.values_list("pk", "name"))
-        for row in rows:
-            row.product_name = names.get(row.product_id, "")
-
-    def product(self, row: Any) -> str:  # noqa: ANN401 - a row of any of the models
-        address = reverse("admin:products_product_change", args=[row.product_id])
-        return format_html('<a href="{}">{}</a>', address, row.product_name)
+def _supply_text(available: int) -> str:
+    match supply_of(available):
+        case Supply.SOLD_OUT:
+            return gettext("Sold out")
+        case Supply.LOW:
+            return gettext("Low: %(units)s") % {"units": available}
+        case Supply.IN_STOCK:
+            return gettext("In stock: %(units)s") % {"units": available}
 
 
-@admin.register(StockLevel)
-class StockLevelAdmin(AboutProducts[StockLevel]):
-    list_display = ("product_id", "product", "on_hand", "reserved")
-    search_fields = ("product_id__exact",)
-    ordering = ("product_id",)
-
-
-@admin.register(StockMovement)
-class StockMovementAdmin(AboutProducts[StockMovement]):
-    list_display = ("created_at", "product", "delta", "kind", "reason", "order_id")
-    list_filter = ("kind",)
-    search_fields = ("product_id__exact", "order_id__exact")
-
-
-@admin.register(Reservation)
-class ReservationAdmin(ReadOnlyAdmin[Reservation]):
-    list_display = fields = ("order_id", "contents", "state", "expires_at")
-    list_filter = ("state",)
-    search_fields = ("order_id__exact",)
-    ordering = ("-expires_at", "-pk")
-
-    def contents(self, row: Reservation) -> str:
-        return ", ".join(f"{line.quantity} {line.name}" for line in unpack(row))
+def _price(product: Product) -> tuple[str, str]:
+    return str(quantize(product.price, product.currency)), product.currency
 
 
 @admin.register(ProductsEvent)

@@ -1,0 +1,18 @@
+"""What the history of a row shows of each entry."""
+
+from django import template
+from django.contrib.admin.models import LogEntry
+
+from apps.common import staff_log
+
+register = template.Library()
+
+
+@register.filter
+def sentence(entry: LogEntry) -> str:
+    return staff_log.sentence_of(entry)
+
+
+@register.filter
+def changes(entry: LogEntry) -> list[staff_log.Change]:
+    return staff_log.changes_in(entry)
