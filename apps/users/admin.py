@@ -14,11 +14,11 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_noop, ngettext
 from unfold.dataclasses import ActionDialog
 from unfold.decorators import action, display
 
-from apps.common.admin import ModelAdmin, ReadOnlyAdmin, ReadOnlyInline
+from apps.common.admin import ModelAdmin, ReadOnlyAdmin, ReadOnlyInline, record
 from apps.events.admin import FailedDeliveryAdmin, OutboxAdmin
 from apps.users import guard, second_factor
 from apps.users.devices import device_of
@@ -37,6 +37,9 @@ _ROLE_COLOURS = {Role.ADMIN: "danger", Role.CATALOG_STAFF: "info", Role.ORDER_ST
 _STATE_COLOURS = {"active": "success", "deactivated": "warning", "erased": "danger"}
 _STATES = {"active": _("Active"), "deactivated": _("Deactivated"), "erased": _("Erased")}
 _ON_PAGE = 10
+# What the staff's log says; translated when it is read.
+_LOG_ENDED, _LOG_UNLOCKED = gettext_noop("Ended all sessions"), gettext_noop("Unlocked")
+_LOG_TURNED_OFF = gettext_noop("Turned the second factor off")
 
 
 def _asks(title: Any, description: Any, button: Any) -> ActionDialog:  # noqa: ANN401 - lazy texts
@@ -82,6 +85,8 @@ class AccountAdmin(ModelAdmin[User], UserAdmin[User]):
     form = UserChangeForm
     add_form = UserAddForm
     change_password_form = SetPasswordForm
+    # The staff's log outlives an account, and is to say nothing of a person.
+    private_fields = PROFILE
     list_display = ("username", "email", "role_label", "state", "is_verified", "created_at")
     list_filter = ("role", "active", "email_verified")
     search_fields = ("username_folded", "email_folded", "first_name", "last_name")
@@ -157,6 +162,7 @@ class AccountAdmin(ModelAdmin[User], UserAdmin[User]):
     def end_sessions(self, request: HttpRequest, form: object, object_id: str) -> HttpResponse:
         user = self._user(request, object_id)
         ended = services.users().end_other_sessions(user_id=user.pk, session_id=None)
+        record(request, user, _LOG_ENDED, before={}, after={})
         told = ngettext("%(count)d session was ended.", "%(count)d sessions were ended.", ended) % {"count": ended}
         return self._back(request, user, told)
 
@@ -169,6 +175,7 @@ class AccountAdmin(ModelAdmin[User], UserAdmin[User]):
     def unlock(self, request: HttpRequest, form: object, object_id: str) -> HttpResponse:
         user = self._user(request, object_id)
         services.users().unlock_user(user_id=user.pk)
+        record(request, user, _LOG_UNLOCKED, before={}, after={})
         return self._back(request, user, _("The account is open for log-ins."))
 
     @action(
@@ -184,6 +191,7 @@ class AccountAdmin(ModelAdmin[User], UserAdmin[User]):
     def turn_second_factor_off(self, request: HttpRequest, form: object, object_id: str) -> HttpResponse:
         user = self._user(request, object_id)
         second_factor.turn_off_for(user)
+        record(request, user, _LOG_TURNED_OFF, before={}, after={})
         return self._back(request, user, _("Logging in takes the password alone."))
 
     def save_model(self, request: HttpRequest, obj: User, form: ModelForm[User], change: bool) -> None:  # noqa: FBT001

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import time_machine
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth import authenticate
 from django.db import transaction
 from django.test import Client as Browser
@@ -95,7 +96,7 @@ def test_lists_cost_no_query_per_row(staff: StaffOf, django_assert_num_queries: 
         Session.objects.create(user=user, expires_at=timezone.now())
         Activity.objects.create(user=user, action="user.logged_in")
     browser.get(f"{PAGES}/user/")
-    for page, queries in [("user", 3), ("session", 3), ("activity", 4)]:
+    for page, queries in [("user", 2), ("session", 2), ("activity", 3), ("accesschange", 2)]:
         with django_assert_num_queries(queries):
             assert browser.get(f"{PAGES}/{page}/").status_code == 200
 
@@ -153,6 +154,9 @@ def test_a_change_goes_through_the_service(
         assert browser.post(page, _form(user, first_name="New", role="order_staff")).status_code == 302
     assert _events() == ["user.updated", "user.updated"]
     assert services.users().get_user(user_id=user.pk).role == Role.ORDER_STAFF
+    log = " ".join(LogEntry.objects.values_list("change_message", flat=True))
+    assert "order_staff" in log
+    assert "New" not in log  # it outlives the account
     with pytest.raises(InvalidToken):
         services.users().authenticate(access_token=pair.access)
 
@@ -260,6 +264,7 @@ def test_end_all_sessions_from_the_page(
     with pytest.raises(InvalidToken):
         services.users().authenticate(access_token=pair.access)
     assert "1 session was ended." in browser.get(response["HX-Redirect"]).content.decode()
+    assert "Ended all sessions" in LogEntry.objects.get().change_message
 
 
 def test_unlock_from_the_page(staff: StaffOf, settings: Settings) -> None:
