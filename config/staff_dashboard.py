@@ -35,6 +35,8 @@ def _data(chart: Bars) -> str:
         "data": chart.numbers,
         "backgroundColor": "var(--color-chart-bar)",
         "displayYAxis": True,
+        "maxBarThickness": 14,
+        "borderRadius": 3,
         "maxTicksXLimit": 10,
     }
     return json.dumps({"labels": chart.labels, "datasets": [bars]})

@@ -51,7 +51,7 @@ def _money_figures(totals: Sequence[SalesTotal]) -> list[Figure]:
     return [
         Figure(
             _("Sales, last 30 days"),
-            f"{total.amount:,}\N{NO-BREAK SPACE}{total.currency}",
+            f"{total.amount:,} {total.currency}",
             address("orders_order"),
             "trending_up",
             note=_("%(orders)s orders; %(refunded)s refunded")
@@ -117,7 +117,7 @@ def _chart(total: SalesTotal, rows: Sequence[SalesRow]) -> Bars:
 
 
 def _day(at: datetime) -> str:
-    return date_format(at, "MONTH_DAY_FORMAT")
+    return date_format(at, _("M j"))
 
 
 def _states(asked: Asked) -> Rows:

@@ -11,8 +11,10 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
+from django.utils.timezone import localtime
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
@@ -152,6 +154,7 @@ class ProductForm(ServiceForm):
             "group": _("Group"),
             "active": _("For sale"),
         }
+        widgets = {"description": UnfoldAdminTextareaWidget(attrs={"rows": 5})}
         help_texts = {
             "group": _("Variants of one thing share it, as in “linen-shirt”."),
             "active": _("Customers see it and can order it."),
@@ -238,8 +241,8 @@ _SUPPLY_TONES = {Supply.IN_STOCK: "success", Supply.LOW: "warning", Supply.SOLD_
 @admin.register(Product)
 class ProductAdmin(TransferAdmin, PicturesAdmin, BulkAdmin, CorrectStockAdmin, PageAdmin, ServiceAdmin):
     form = ProductForm
-    list_display = ("picture", "name_and_category", "sku", amount_column("price"), "stock_now", "sale", "updated_at")
-    list_display_links = ("picture", "name_and_category")
+    list_display = ("picture", "name_and_category", "number", amount_column("price"), "stock_now", "sale", "changed")
+    list_display_links = ("name_and_category",)
     list_filter = ("active", SupplyFilter, CategoryFilter)
     list_select_related = ("category",)
     search_fields = ("name", "sku")
@@ -296,13 +299,21 @@ class ProductAdmin(TransferAdmin, PicturesAdmin, BulkAdmin, CorrectStockAdmin, P
         line = '<span class="block font-medium">{}</span><span class="block font-normal text-subtle text-xs">{}</span>'
         return format_html(line, product.name, product.category or "")
 
+    @admin.display(description=_("SKU"), ordering="sku_folded")
+    def number(self, product: Product) -> str:
+        return product.sku
+
+    @admin.display(description=_("changed"), ordering="updated_at")
+    def changed(self, product: Product) -> str:
+        return date_format(localtime(product.updated_at), "DATE_FORMAT")
+
     @display(description=_("stock"), label=_SUPPLY_TONES)  # type: ignore[untyped-decorator] # the theme has no types
     def stock_now(self, product: Product) -> tuple[Supply, str]:
         level: Level | None = getattr(product, "level", None)
         available = level.available if level else 0
         return supply_of(available), _supply_text(available)
 
-    @display(description=_("shop"), ordering="active", label={True: "success"})  # type: ignore[untyped-decorator] # as above
+    @display(description=_("shop"), ordering="active", label={True: "success", False: "plain"})  # type: ignore[untyped-decorator] # as above
     def sale(self, product: Product) -> tuple[bool, str]:
         return product.active, gettext("For sale") if product.active else gettext("Hidden")
 

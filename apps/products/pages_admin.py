@@ -10,9 +10,19 @@ from django.contrib.admin.views.main import ChangeList
 from django.contrib.admin.widgets import AutocompleteSelect
 from django.db.models import ForeignKey, Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.translation import gettext_noop
 
 from apps.common.admin import ModelAdmin
 from apps.common.errors import DomainError
+
+# What models keep in a word, and pages show in the language of whoever looks.
+WORDS = (
+    *(gettext_noop("adjustment"), gettext_noop("sale"), gettext_noop("return")),
+    *(gettext_noop("active"), gettext_noop("committed"), gettext_noop("released")),
+    *(gettext_noop("queued"), gettext_noop("running"), gettext_noop("finished"), gettext_noop("failed")),
+    *(gettext_noop("created"), gettext_noop("updated"), gettext_noop("unchanged")),
+    *(gettext_noop("Stock corrected"), gettext_noop("on hand"), gettext_noop("reason"), gettext_noop("price")),
+)
 
 
 class ServiceForm(forms.ModelForm):  # type: ignore[type-arg] # Django's own class takes no parameter

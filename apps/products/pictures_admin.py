@@ -11,6 +11,9 @@ from django.conf import settings
 from django.contrib import messages
 from django.core.files.base import File
 from django.http import HttpRequest, HttpResponse, QueryDict
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from unfold.widgets import CHECKBOX_CLASSES, INPUT_CLASSES
 
 from apps.common.admin import ModelAdmin
 from apps.common.errors import DomainError
@@ -20,6 +23,7 @@ from apps.products.validators import MAX_ALT_LENGTH
 from config import services
 
 _Row = dict[str, str]
+_ACCEPTED = "image/jpeg,image/png,image/webp,image/gif,image/avif"
 
 
 class PicturesWidget(forms.Widget):
@@ -33,7 +37,13 @@ class PicturesWidget(forms.Widget):
         rows = [(row, known[row["id"]]) for row in value or () if row["id"] in known]
         media = settings.MEDIA_URL
         lines = [{**row, "url": media + image.url, "small": media + image.thumbnails.small} for row, image in rows]
-        return {"name": name, "lines": lines, "max_length": MAX_ALT_LENGTH}
+        return {
+            "name": name,
+            "lines": lines,
+            "max_length": MAX_ALT_LENGTH,
+            "field_class": " ".join(INPUT_CLASSES),
+            "box_class": " ".join(CHECKBOX_CLASSES),
+        }
 
     def value_from_datadict(self, data: QueryDict, files: object, name: str) -> list[_Row]:  # type: ignore[override]
         return [
@@ -53,7 +63,7 @@ class PicturesField(forms.Field):
     widget = PicturesWidget
 
     def __init__(self) -> None:
-        super().__init__(label="Pictures", required=False)
+        super().__init__(label=_("Pictures"), required=False)
 
     def clean(self, value: list[_Row]) -> list[_Row]:
         alt = forms.CharField(
@@ -77,10 +87,11 @@ class FilesField(forms.FileField):
 
     def __init__(self) -> None:
         super().__init__(
-            label="Add pictures",
+            label=_("Add pictures"),
             required=False,
-            widget=FilesInput(attrs={"accept": "image/jpeg,image/png,image/webp,image/gif,image/avif"}),
-            help_text=f"Several at once, together at most {settings.MAX_UPLOAD_BYTES // 2**20} MB.",
+            widget=FilesInput(attrs={"accept": _ACCEPTED, "class": " ".join(["staff-files", *INPUT_CLASSES])}),
+            help_text=_("Several at once, together at most %(megabytes)s MB.")
+            % {"megabytes": settings.MAX_UPLOAD_BYTES // 2**20},
         )
 
     def clean(self, data: Any, initial: Any = None) -> list[File[bytes]]:  # noqa: ANN401 - as in Django
@@ -118,7 +129,7 @@ class PicturesAdmin(ModelAdmin):  # type: ignore[type-arg] # Django's own class 
 
     def _save_pictures(self, request: HttpRequest, product_id: UUID, form: forms.BaseForm) -> None:
         if "pictures" in form.changed_data:
-            self._say(request, "Pictures", partial(_rearrange, product_id, form.cleaned_data["pictures"]))
+            self._say(request, gettext("Pictures"), partial(_rearrange, product_id, form.cleaned_data["pictures"]))
         for file in form.cleaned_data["new_pictures"]:
             self._say(request, str(file.name), partial(_add, product_id, file))
 

@@ -375,8 +375,8 @@ class TestSeveralAtOnce:
 
         page = staff.post(PRODUCTS, {**chosen, "by": "-10", "unit": "percent"}).content.decode()
 
-        assert re.search(r"9\.99</span> → <strong[^>]*>8\.99 USD<", page)
-        assert re.search(r"105</span> → <strong[^>]*>95 JPY<", page)
+        assert re.search(r"9\.99</del> → <strong[^>]*>8\.99 USD<", page)
+        assert re.search(r"105</del> → <strong[^>]*>95 JPY<", page)
         assert "Change 2 products" in page
         assert service.get_product(product_id=product.id) == product
         assert event_types() == ["product.created"] * 2

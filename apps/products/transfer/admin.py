@@ -14,6 +14,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpR
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from unfold.decorators import display
+from unfold.widgets import INPUT_CLASSES, UnfoldBooleanWidget
 
 from apps.common.admin import ModelAdmin, ReadOnlyAdmin
 from apps.common.api.download import csv_file
@@ -25,17 +29,23 @@ from apps.products.transfer.export import export
 from config import services
 
 _ROWS = 50
+_TONES = {ImportJob.State.FINISHED.value: "success", ImportJob.State.FAILED.value: "danger"}
 
 
 class UploadForm(forms.Form):
     """A file, and whether it is to be tried first."""
 
-    file = forms.FileField(label="CSV file", widget=forms.FileInput(attrs={"accept": ".csv,text/csv"}))
+    file = forms.FileField(
+        label=_("CSV file"),
+        widget=forms.FileInput(attrs={"accept": ".csv,text/csv", "class": " ".join(["staff-files", *INPUT_CLASSES])}),
+        help_text=_("As “CSV UTF-8”, with commas, semicolons or tabs; at most 10 MB and 50,000 rows."),
+    )
     dry_run = forms.BooleanField(
-        label="Dry run first",
+        label=_("Dry run first"),
+        widget=UnfoldBooleanWidget,
         initial=True,
         required=False,
-        help_text="Shows what the file would do to each product, and changes nothing.",
+        help_text=_("Shows what the file would do to each product, and changes nothing."),
     )
 
     def start(self, actor_id: UUID | None) -> ImportJob | None:
@@ -76,7 +86,7 @@ class TransferAdmin(ModelAdmin):  # type: ignore[type-arg] # Django's own class 
         context = {
             **self.admin_site.each_context(request),
             "opts": Product._meta,
-            "title": "Import products",
+            "title": gettext("Import products"),
             "form": form,
             "columns": [*EXPORTED, *ADJUSTMENTS, f"{ATTRIBUTE}…"],
         }
@@ -96,7 +106,15 @@ class TransferAdmin(ModelAdmin):  # type: ignore[type-arg] # Django's own class 
 class ImportJobAdmin(ReadOnlyAdmin[ImportJob]):
     """Imports, and how far they are."""
 
-    list_display = ("created_at", "__str__", "state", "dry_run", "total", "created", "updated", "unchanged", "failed")
+    list_display = ("created_at", "file", "stands", "dry_run", "total", "created", "updated", "unchanged", "failed")
+
+    @admin.display(description=_("file"))
+    def file(self, job: ImportJob) -> str:
+        return str(job)
+
+    @display(description=_("state"), label=_TONES)  # type: ignore[untyped-decorator] # the theme has no types
+    def stands(self, job: ImportJob) -> tuple[str, str]:
+        return job.state, gettext(job.state)
 
     def get_urls(self) -> list[URLPattern]:
         return [
@@ -119,7 +137,8 @@ class ImportJobAdmin(ReadOnlyAdmin[ImportJob]):
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
-            "title": "Dry run" if job.dry_run else "Import",
+            "title": gettext("Dry run") if job.dry_run else gettext("Import"),
+            "headers": [gettext("Row"), gettext("SKU"), gettext("Outcome"), gettext("Remarks")],
             "job": job,
             "page": page,
             "is_tried": jobs.is_tried(job),
