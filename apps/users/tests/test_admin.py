@@ -404,3 +404,16 @@ def test_who_sets_up_a_second_factor(client: Browser) -> None:
     protected.force_login(UserFactory(role=Role.ADMIN))
     assert protected.post(SECOND_FACTOR, {"do": "begin"}).status_code == 403
     assert not SecondFactor.objects.exists()
+
+
+def test_pages_speak_chinese(staff: StaffOf) -> None:
+    user = UserFactory()
+    turn_on(user)
+    browser = staff(Role.ADMIN)
+    browser.cookies["django_language"] = "zh-hans"
+    page = browser.get(f"{PAGES}/user/{user.pk}/change/").content.decode()
+    for text in ("已开启；剩余 10 个恢复码。", "结束所有会话", "邮箱地址", "权限变更", "商品管理员"):
+        assert text in page
+    assert "双重验证未开启" in browser.get(SECOND_FACTOR).content.decode()
+    response = browser.post(_action(user, "end_sessions"), {"_form_submitted": "True"})
+    assert "已结束 0 个会话。" in browser.get(response["HX-Redirect"]).content.decode()
