@@ -204,6 +204,17 @@ def _sqlite(name: str, value: str) -> dict[str, Any]:
     return {"ENGINE": "django.db.backends.sqlite3", "NAME": os.path.normpath(Path(path).absolute())}
 
 
+def page(name: str, default: str) -> str:
+    """The address of a page for people, with `{token}` where it gets one."""
+    value = text(name, default)
+    split = _split(value)
+    if split is None or split.scheme not in ("https", "http") or not split.hostname or value.count("{token}") != 1:
+        raise ImproperlyConfigured(
+            f"{name} must be an address such as https://shop.example.com/reset?token={{token}}, with {{token}} once."
+        )
+    return value
+
+
 def signing_secret(name: str) -> str:
     """A secret with which messages are signed (Standard Webhooks): `whsec_` and 24 to 64 bytes in Base64."""
     value = text(name)

@@ -27,6 +27,11 @@ TIGHTER: Mapping[tuple[str, str], str] = {
     ("POST", "api/v1/users/login"): "credentials",
     ("POST", "api/v1/users/token/refresh"): "credentials",
     ("POST", "api/v1/users/password/change"): "credentials",
+    ("POST", "api/v1/users/password/reset"): "credentials",
+    ("POST", "api/v1/users/password/reset/confirm"): "credentials",
+    ("POST", "api/v1/users/email/verify"): "credentials",
+    ("POST", "api/v1/users/email/verify/request"): "mails",
+    ("DELETE", "api/v1/users/profile"): "credentials",
     ("POST", "admin/login/"): "credentials",
     ("POST", "api/auth/login/"): "credentials",
     ("POST", "api/v1/orders/<uuid:order_id>/pay"): "payments",
@@ -72,7 +77,7 @@ def _who(tighter: str | None, address: str, user_id: str | None) -> dict[str, st
         who["user"] = user_id
     if tighter == "credentials" or (tighter == "search" and not user_id):
         who[tighter] = address
-    if tighter == "payments" and user_id:
+    if tighter in {"payments", "mails"} and user_id:
         who[tighter] = user_id
     return who
 

@@ -49,6 +49,7 @@ _MENU: list[dict[str, Any]] = [
             _page(_("Accounts"), "group", "users_user"),
             _page(_("Sessions"), "devices", "users_session"),
             _page(_("Activity"), "history", "users_activity"),
+            _page(_("Changes of access"), "admin_panel_settings", "users_accesschange"),
         ],
     },
     {
@@ -79,6 +80,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda _: static("cartwright/icon.svg")}],
     "SITE_ICON": lambda _: static("cartwright/icon.svg"),
     "SHOW_LANGUAGES": True,
+    "ACCOUNT": {"navigation": [{"title": _("Second factor"), "link": reverse_lazy("second_factor")}]},
     "STYLES": [lambda _: static("cartwright/staff.css")],
     "SCRIPTS": [lambda _: static("cartwright/staff.js")],
     "DASHBOARD_CALLBACK": "config.staff_dashboard.add_to",

@@ -92,10 +92,14 @@ def _parts(entry: LogEntry) -> list[dict[str, Any]]:
 
 
 def _is_secret(form: BaseForm, name: str) -> bool:
-    return bool(_SECRET.search(name)) or isinstance(form.fields[name].widget, PasswordInput)
+    if _SECRET.search(name) or name not in form.fields:
+        return True
+    return isinstance(form.fields[name].widget, PasswordInput)
 
 
 def _of_field(form: BaseForm, name: str, *, is_secret: bool) -> Change:
+    if name not in form.fields:  # a form for passwords says that the password has changed, by no field of that name
+        return Change(capfirst(name), is_secret=True)
     field = form.fields[name]
     with override(None):
         label = str(field.label or capfirst(name.replace("_", " ")))

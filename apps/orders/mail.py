@@ -1,15 +1,12 @@
 """What customers are written: for each event a subject, a text and a page, from templates that a shop can replace."""
 
-import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from email.utils import parseaddr
 from typing import Any
 
-from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
-from django.template import Context, Engine
 
+from apps.common import mail
 from apps.events.envelope import Event
 from apps.orders import events
 
@@ -26,37 +23,11 @@ MAILED = frozenset(
         events.REFUND_COMPLETED,
     }
 )
-_LINK = re.compile(r"[/@]|\.\w")
-_LONGEST_NAME = 80
-# RFC 5322 allows 998 characters in a line; nobody reads as many.
-_LONGEST_SUBJECT = 200
 
 
 def order_mail(event: Event, *, to: str, name: str) -> EmailMultiAlternatives:
     """The mail that tells a customer of an event of their order, as things stood when it happened."""
-    context = _context(event, name)
-    subject = _one_line(_render(event, "subject.txt", context), _LONGEST_SUBJECT)
-    context["subject"] = subject
-    message = EmailMultiAlternatives(
-        subject=subject,
-        body=_render(event, "txt", context),
-        to=[to],
-        reply_to=[settings.SUPPORT_EMAIL] if settings.SUPPORT_EMAIL else [],
-        headers={
-            # A mail that had to be sent twice is known by it as one.
-            "Message-ID": f"<{event.id}@{_domain()}>",
-            # Nobody's absence is answered to us (RFC 3834).
-            "Auto-Submitted": "auto-generated",
-        },
-    )
-    message.attach_alternative(_render(event, "html", context), "text/html")
-    return message
-
-
-def _render(event: Event, kind: str, context: Mapping[str, Any]) -> str:
-    """One of the event's templates. Only a page is escaped: its name decides, not whoever writes the template."""
-    template = Engine.get_default().get_template(f"orders/mail/{event.type}.{kind}")
-    return template.render(Context(dict(context), autoescape=kind == "html"))
+    return mail.compose(f"orders/mail/{event.type}", _context(event, name), to=to, message_id=event.id)
 
 
 def _context(event: Event, name: str) -> dict[str, Any]:
@@ -64,13 +35,8 @@ def _context(event: Event, name: str) -> dict[str, Any]:
     data, currency = event.data, event.data["currency"]
     shipping_cost = Decimal(data.get("shipping_cost", 0))
     return {
-        "shop": {
-            "name": settings.SHOP_NAME,
-            "address": settings.SHOP_ADDRESS,
-            "support_email": settings.SUPPORT_EMAIL or parseaddr(settings.DEFAULT_FROM_EMAIL)[1],
-        },
-        # Anybody can register somebody else's address: our mail must not carry a link of theirs.
-        "name": "" if _LINK.search(name) else _one_line(name, _LONGEST_NAME),
+        "shop": mail.shop(),
+        "name": mail.greeting(name),
         "at": event.timestamp,
         "order": {
             "id": data["order_id"],
@@ -110,18 +76,9 @@ def _refund(
 
 
 def _name_of(item: Mapping[str, Any]) -> str:
-    return _one_line(str(item["product_name"]), _LONGEST_SUBJECT)
+    return mail.one_line(str(item["product_name"]), mail.LONGEST_LINE)
 
 
 def _amount(amount: str | Decimal, currency: str) -> str:
     """An amount to be read: `1,234.50 USD`."""
     return f"{Decimal(amount):,f} {currency}"
-
-
-def _one_line(text: str, longest: int) -> str:
-    """The text without line breaks, which would begin another header or another paragraph."""
-    return " ".join(text.split())[:longest]
-
-
-def _domain() -> str:
-    return parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2] or "localhost"

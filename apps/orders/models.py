@@ -330,6 +330,16 @@ class ProductSales(models.Model):
         return f"{self.span} {self.starts_on} {self.product_id}"
 
 
+class ForgottenCustomer(models.Model):
+    """A customer whose account was erased: their orders are to say nothing about them."""
+
+    user_id = models.UUIDField(primary_key=True)
+    at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return str(self.user_id)
+
+
 class OrdersEvent(OutboxEvent):
     """The service's outbox, for its staff page."""
 

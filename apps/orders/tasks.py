@@ -5,6 +5,7 @@ from uuid import UUID
 
 from celery import shared_task
 
+from apps.common.databases import atomic
 from apps.events.consumer import batch_subscriber, subscriber
 from apps.events.envelope import Event
 from apps.events.webhooks.mail import send_stopped
@@ -12,6 +13,7 @@ from apps.orders.events import order_id_of
 from apps.orders.interface import SYSTEM, InvalidTransition, PaymentUnknown
 from apps.orders.mail import MAILED, order_mail
 from apps.orders.reports.counting import count_orders
+from apps.orders.services.forgetting import clear_done, forget
 from apps.orders.states import ENDED
 from apps.users.interface import UserNotFound
 from config import services
@@ -61,6 +63,19 @@ def cancel_unfulfillable(event: Event) -> None:
 def count_sales(events: Sequence[Event]) -> None:
     """Bring the reports up to what the orders of these events are now."""
     count_orders(order_id_of(event.data) for event in events)
+
+
+@subscriber("orders.forget_customer")
+def forget_customer(event: Event) -> None:
+    """Have the orders of a customer who has left say nothing about them."""
+    forget(UUID(event.data["user_id"]))
+
+
+@shared_task(name="orders.clear_forgotten")
+def clear_forgotten() -> None:
+    """Have orders say nothing about customers who have left, once they are done."""
+    with atomic("orders"):
+        clear_done()
 
 
 @shared_task(name="orders.expire_orders")

@@ -12,6 +12,8 @@ from apps.common.errors import AlreadyExists, Conflict, InvalidInput, NotFound, 
 # How many of one user are listed: more than anybody reads, while a program that logs in anew for every call has as many
 # as it likes.
 MOST_SESSIONS = 100
+# How much of a user's activity log an export has; older lines are read page by page.
+MOST_ACTIVITIES = 10_000
 
 
 class Role(StrEnum):
@@ -142,6 +144,24 @@ class ActivityLine:
     event_id: UUID
 
 
+@dataclass(frozen=True)
+class Deed:
+    """A line of a user's activity log, as its reader sees it."""
+
+    action: str
+    details: str
+    happened_at: datetime
+
+
+@dataclass(frozen=True)
+class UserData:
+    """All that the service holds about a user: sessions that have ended are kept for a while. Newest first."""
+
+    user: User
+    sessions: Sequence[Session]
+    activities: Sequence[Deed]
+
+
 class UserNotFound(NotFound):
     code = "user_not_found"
 
@@ -176,6 +196,30 @@ class InvalidToken(Unauthenticated):
     code = "invalid_token"
 
 
+class OtpRequired(Unauthenticated):
+    """The password is right, and the account has a second factor: a one-time code is missing or wrong."""
+
+    code = "otp_required"
+
+
+class InvalidLink(InvalidInput):
+    """A token that was mailed is malformed, expired, or has been used, or the account has changed since."""
+
+    code = "invalid_link"
+
+
+class AlreadyVerified(Conflict):
+    """The account's e-mail address is verified."""
+
+    code = "already_verified"
+
+
+class LastAdmin(Conflict):
+    """There would be nobody left who can manage accounts."""
+
+    code = "last_admin"
+
+
 class OwnRole(Conflict):
     """Nobody changes their own role or deactivates themselves: the last admin could be lost."""
 
@@ -196,11 +240,14 @@ class UserService(ABC):
         """
 
     @abstractmethod
-    def log_in(self, *, login: str, password: str, client: Client) -> TokenPair:
-        """Start a session for the e-mail address or username `login`.
+    def log_in(self, *, login: str, password: str, client: Client, otp: str = "") -> TokenPair:
+        """Start a session for the e-mail address or username `login`. `otp` is a one-time code, or one of the recovery
+        codes, for an account with a second factor.
 
         Raises:
-            WrongCredentials: unknown, wrong password or deactivated; which of these is not told.
+            WrongCredentials: unknown, wrong password, deactivated, or too many attempts have failed; which of these is
+                not told.
+            OtpRequired: the password is right, and a good one-time code is missing.
         """
 
     @abstractmethod
@@ -236,8 +283,13 @@ class UserService(ABC):
         """
 
     @abstractmethod
+    def end_other_sessions(self, *, user_id: UUID, session_id: UUID | None) -> int:
+        """End every live session of the user but `session_id`; returns how many."""
+
+    @abstractmethod
     def get_user(self, *, user_id: UUID) -> User:
-        """
+        """An erased account is not found.
+
         Raises:
             UserNotFound: there is no such account.
         """
@@ -255,7 +307,8 @@ class UserService(ABC):
 
     @abstractmethod
     def update_profile(self, *, user_id: UUID, profile: Profile) -> User:
-        """Change the user's own data; publishes `user.updated`. A new e-mail address is unverified again.
+        """Change the user's own data; publishes `user.updated`. A new e-mail address is unverified again, and a mail
+        with which to verify it goes out.
 
         Raises:
             UserNotFound: there is no such account.
@@ -269,8 +322,68 @@ class UserService(ABC):
 
         Raises:
             UserNotFound: there is no such account.
-            WrongCredentials: the old password is wrong.
+            WrongCredentials: the old password is wrong, or was too often.
             WeakPassword: names each rule that the new password breaks.
+        """
+
+    @abstractmethod
+    def request_verification(self, *, user_id: UUID) -> None:
+        """Have another mail sent with which the user verifies their address.
+
+        Raises:
+            UserNotFound: there is no such account.
+            AlreadyVerified: there is nothing to verify.
+        """
+
+    @abstractmethod
+    def verify_email(self, *, token: str) -> User:
+        """Note that the account's address is its owner's: `token` was mailed there. Publishes `user.updated`.
+
+        Raises:
+            InvalidLink: expired, used, or the address has changed since.
+        """
+
+    @abstractmethod
+    def request_password_reset(self, *, email: str) -> None:
+        """Have a mail sent with which a new password can be set, if there is such an account: that is found out later,
+        so that neither answer nor time tells.
+        """
+
+    @abstractmethod
+    def reset_password(self, *, token: str, password: str) -> None:
+        """Set a new password for one who was mailed `token`; ends every session and opens an account that too many
+        failed log-ins have closed.
+
+        Raises:
+            InvalidLink: expired, used, or the address or the password has changed since.
+            WeakPassword: names each rule that the password breaks.
+        """
+
+    @abstractmethod
+    def unlock_user(self, *, user_id: UUID) -> None:
+        """Open an account again that too many failed log-ins have closed.
+
+        Raises:
+            UserNotFound: there is no such account.
+        """
+
+    @abstractmethod
+    def erase_user(self, *, user_id: UUID, password: str) -> None:
+        """Erase the account's personal data, for its owner, and end its sessions; publishes `user.deleted`, from which
+        other services learn to do the same.
+
+        Raises:
+            UserNotFound: there is no such account.
+            WrongCredentials: the password is wrong, or was too often.
+            LastAdmin: nobody else could manage accounts.
+        """
+
+    @abstractmethod
+    def export_user(self, *, user_id: UUID) -> UserData:
+        """All that the service holds about the user; of the activity log the newest `MOST_ACTIVITIES`.
+
+        Raises:
+            UserNotFound: there is no such account.
         """
 
     @abstractmethod
@@ -278,11 +391,13 @@ class UserService(ABC):
         self, *, actor_id: UUID, user_id: UUID, role: Role | None = None, active: bool | None = None
     ) -> User:
         """Change a user's role or activity, for an admin; ends the user's sessions, since tokens carry the role.
-        Publishes `user.updated`, or `user.deactivated`.
+        Publishes `user.updated`, or `user.deactivated`. What was changed and by whom is kept, and told in the user's
+        activity log.
 
         Raises:
             UserNotFound: there is no such account.
             OwnRole: the actor is the user.
+            LastAdmin: nobody else could manage accounts.
         """
 
     @abstractmethod

@@ -2,6 +2,7 @@
 
 import ipaddress
 from functools import partial
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -19,6 +20,11 @@ _AGENT_LENGTH = 200
 def live(sessions: QuerySet[Session]) -> QuerySet[Session]:
     """Those of the sessions that have neither expired nor been revoked."""
     return sessions.filter(revoked_at=None, expires_at__gt=timezone.now())
+
+
+def others(user_id: UUID, session_id: UUID | None) -> QuerySet[Session]:
+    """The user's sessions but the one; all of them, if there is none to keep."""
+    return Session.objects.filter(user_id=user_id).exclude(pk__in=[session_id] if session_id else [])
 
 
 def start(user: User, client: Client) -> Session:

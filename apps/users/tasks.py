@@ -9,10 +9,11 @@ from django.db.models import Q
 from django.utils import timezone
 
 from apps.common.databases import atomic
-from apps.events.consumer import batch_subscriber
+from apps.events.consumer import batch_subscriber, subscriber
 from apps.events.envelope import Event
 from apps.users.interface import ActivityLine
-from apps.users.models import Session
+from apps.users.mail import write_to_owner
+from apps.users.models import FailedLogIns, Session
 from config import services
 
 SESSIONS_KEPT_FOR = timedelta(days=30)
@@ -51,6 +52,19 @@ def log_activity(events: Sequence[Event]) -> None:
             for event in events
         ]
     )
+
+
+@subscriber("users.mail_owner", transactional=False)
+def mail_owner(event: Event) -> None:
+    """Mail the owner of an account what they need to verify their address, or to set a new password."""
+    write_to_owner(event)
+
+
+@shared_task(name="users.clean_failed_log_ins")
+def clean_failed_log_ins() -> None:
+    """Forget failures whose window is over."""
+    with atomic("users"):
+        FailedLogIns.objects.filter(ends_at__lt=timezone.now()).delete()
 
 
 @shared_task(name="users.clean_sessions")

@@ -258,6 +258,17 @@ if env.choice("PASSWORD_POLICY", ("basic", "strict"), "basic") == "strict":
         {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
         {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
     ]
+# So many failed log-ins within that time close an account, or a network, until it is over.
+LOCK_ACCOUNT_AFTER = env.integer("LOCK_ACCOUNT_AFTER", 10, low=1, high=1_000_000)
+LOCK_ADDRESS_AFTER = env.integer("LOCK_ADDRESS_AFTER", 100, low=1, high=1_000_000)
+LOCK_FOR = env.duration("LOCK_FOR", "15m")
+# How long what was mailed is good, where its links lead, and how many of a kind an account is mailed in an hour.
+EMAIL_VERIFY_WITHIN = env.duration("EMAIL_VERIFY_WITHIN", "3d")
+PASSWORD_RESET_WITHIN = env.duration("PASSWORD_RESET_WITHIN", "1h")
+_SHOP = "http://localhost:8080" if DEBUG else f"https://{ALLOWED_HOSTS[0].lstrip('.')}"
+EMAIL_VERIFY_PAGE = env.page("EMAIL_VERIFY_PAGE", f"{_SHOP}/shop/verify?token={{token}}")
+PASSWORD_RESET_PAGE = env.page("PASSWORD_RESET_PAGE", f"{_SHOP}/shop/reset?token={{token}}")
+ACCOUNT_MAILS_AN_HOUR = 5
 UNFOLD = staff_site.UNFOLD
 LOGIN_URL = "/admin/login/"
 LOGIN_REDIRECT_URL = "/"
@@ -324,6 +335,7 @@ RATE_LIMITS = {
     "address": env.rates("RATE_LIMIT_ADDRESS", "6000/minute"),
     "user": env.rates("RATE_LIMIT_USER", "1200/minute"),
     "credentials": env.rates("RATE_LIMIT_CREDENTIALS", "300/minute"),
+    "mails": env.rates("RATE_LIMIT_MAILS", "5/hour"),
     "payments": env.rates("RATE_LIMIT_PAYMENTS", "60/minute"),
     "search": env.rates("RATE_LIMIT_SEARCH", "120/minute"),
 }
@@ -371,9 +383,12 @@ DJANGO_GUID = {
 
 # Event type → the tasks that hear of it: the whole flow on one screen.
 EVENT_SUBSCRIBERS: dict[str, list[str]] = {
-    "user.registered": ["users.log_activity"],
-    "user.updated": ["users.log_activity"],
+    "user.registered": ["users.log_activity", "users.mail_owner"],
+    "user.updated": ["users.log_activity", "users.mail_owner"],
     "user.deactivated": ["users.log_activity"],
+    "user.deleted": ["orders.forget_customer"],
+    "verification.requested": ["users.mail_owner"],
+    "password_reset.requested": ["users.mail_owner"],
     "product.created": [],
     "product.updated": [],
     "product.deleted": [],
@@ -421,7 +436,7 @@ EVENT_SUBSCRIBERS: dict[str, list[str]] = {
     "webhook.stopped": ["orders.mail_webhook_owner"],
 }
 # Of no interest, or no concern, to anybody outside.
-INTERNAL_EVENTS = {"import.requested", "webhook.stopped"}
+INTERNAL_EVENTS = {"import.requested", "webhook.stopped", "verification.requested", "password_reset.requested"}
 
 # They wait for other systems, or have much to do: they have a worker of their own. Without a broker the relay runs them
 # itself, and lets all others go first.
@@ -430,6 +445,7 @@ SLOW_SUBSCRIBERS = {
     "orders.mail_webhook_owner",
     "products.mail_staff",
     "products.run_import",
+    "users.mail_owner",
 }
 
 # Systems that get every event, as CloudEvents: docs/events.md.
@@ -528,6 +544,8 @@ _SCHEDULE: dict[str, dict[str, Any]] = {
     "clean-imports": {"task": "products.clean_imports", "schedule": crontab(hour=3, minute=25)},
     "clean-pictures": {"task": "products.clean_pictures", "schedule": crontab(hour=3, minute=50)},
     "clean-idempotency-keys": {"task": "common.clean_idempotency_keys", "schedule": crontab(minute=20)},
+    "clear-forgotten": {"task": "orders.clear_forgotten", "schedule": crontab(minute=30)},
+    "clean-log-ins": {"task": "users.clean_failed_log_ins", "schedule": crontab(minute=50)},
     "clean-sessions": {"task": "users.clean_sessions", "schedule": crontab(hour=3, minute=40)},
 }
 _TASKS_OF = {*PROFILE.services, "events", "common"}

@@ -15,6 +15,7 @@ urlpatterns = [
     *products.ADDRESSES,
     path("", pages.landing, name="landing"),
     *shared.OPERATIONS,
+    path("admin/second-factor/", include("apps.users.staff_urls")),
     path("admin/", admin.site.urls),
     path("language/", include("django.conf.urls.i18n")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),

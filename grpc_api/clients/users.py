@@ -21,6 +21,7 @@ from apps.users.interface import (
     Session,
     TokenPair,
     User,
+    UserData,
     UserService,
 )
 from grpc_api.clients.remote import Peer, Remote
@@ -29,7 +30,7 @@ from grpc_api.errors import registry
 from grpc_api.gen import user_pb2 as pb
 from grpc_api.gen.user_pb2_grpc import UserServiceStub
 
-_REPEATABLE = ("GetUser", "GetUserByEmail", "IdentifyCaller", "ListSessions", "RecordActivities")
+_REPEATABLE = ("GetUser", "GetUserByEmail", "IdentifyCaller", "ListSessions", "RecordActivities", "ExportUser")
 _MOST_TOKENS = 4096
 
 
@@ -51,8 +52,8 @@ class RemoteUserService(UserService):
         )
         return from_message(User, self._remote.call("Register", request))
 
-    def log_in(self, *, login: str, password: str, client: Client) -> TokenPair:
-        request = pb.LogInRequest(login=login, password=password, client=to_message(pb.Client, client))
+    def log_in(self, *, login: str, password: str, client: Client, otp: str = "") -> TokenPair:
+        request = pb.LogInRequest(login=login, password=password, client=to_message(pb.Client, client), otp=otp)
         return from_message(TokenPair, self._remote.call("LogIn", request))
 
     def refresh(self, *, refresh_token: str, client: Client) -> TokenPair:
@@ -84,6 +85,11 @@ class RemoteUserService(UserService):
     def log_out(self, *, user_id: UUID, session_id: UUID) -> None:
         self._remote.call("LogOut", pb.LogOutRequest(user_id=str(user_id), session_id=str(session_id)))
 
+    def end_other_sessions(self, *, user_id: UUID, session_id: UUID | None) -> int:
+        request = pb.EndOtherSessionsRequest(user_id=str(user_id), session_id=_text(session_id))
+        ended: int = self._remote.call("EndOtherSessions", request).ended
+        return ended
+
     def get_user(self, *, user_id: UUID) -> User:
         return from_message(User, self._remote.call("GetUser", pb.GetUserRequest(id=str(user_id))))
 
@@ -99,10 +105,29 @@ class RemoteUserService(UserService):
         return from_message(User, self._remote.call("UpdateProfile", request))
 
     def change_password(self, *, user_id: UUID, session_id: UUID | None, old: str, new: str) -> None:
-        request = pb.ChangePasswordRequest(user_id=str(user_id), old=old, new=new)
-        if session_id is not None:
-            request.session_id = str(session_id)
+        request = pb.ChangePasswordRequest(user_id=str(user_id), session_id=_text(session_id), old=old, new=new)
         self._remote.call("ChangePassword", request)
+
+    def request_verification(self, *, user_id: UUID) -> None:
+        self._remote.call("RequestVerification", pb.RequestVerificationRequest(user_id=str(user_id)))
+
+    def verify_email(self, *, token: str) -> User:
+        return from_message(User, self._remote.call("VerifyEmail", pb.VerifyEmailRequest(token=token)))
+
+    def request_password_reset(self, *, email: str) -> None:
+        self._remote.call("RequestPasswordReset", pb.RequestPasswordResetRequest(email=email))
+
+    def reset_password(self, *, token: str, password: str) -> None:
+        self._remote.call("ResetPassword", pb.ResetPasswordRequest(token=token, password=password))
+
+    def unlock_user(self, *, user_id: UUID) -> None:
+        self._remote.call("UnlockUser", pb.UnlockUserRequest(user_id=str(user_id)))
+
+    def erase_user(self, *, user_id: UUID, password: str) -> None:
+        self._remote.call("EraseUser", pb.EraseUserRequest(user_id=str(user_id), password=password))
+
+    def export_user(self, *, user_id: UUID) -> UserData:
+        return from_message(UserData, self._remote.call("ExportUser", pb.ExportUserRequest(user_id=str(user_id))))
 
     def manage_user(
         self, *, actor_id: UUID, user_id: UUID, role: Role | None = None, active: bool | None = None
@@ -139,6 +164,10 @@ def _to_identity(answer: pb.IdentifyCallerResponse) -> Identity:
         else from_message(ServiceAccount, answer.service)
     )
     return Identity(caller=caller, expires_at=from_timestamp(answer.expires_at))
+
+
+def _text(key: UUID | None) -> str | None:
+    return None if key is None else str(key)
 
 
 def _mark_of(identity: Identity) -> UUID:

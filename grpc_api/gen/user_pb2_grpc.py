@@ -82,6 +82,11 @@ class UserServiceStub:
                 request_serializer=grpc__api_dot_gen_dot_user__pb2.ListSessionsRequest.SerializeToString,
                 response_deserializer=grpc__api_dot_gen_dot_user__pb2.ListSessionsResponse.FromString,
                 _registered_method=True)
+        self.EndOtherSessions = channel.unary_unary(
+                '/user.UserService/EndOtherSessions',
+                request_serializer=grpc__api_dot_gen_dot_user__pb2.EndOtherSessionsRequest.SerializeToString,
+                response_deserializer=grpc__api_dot_gen_dot_user__pb2.EndOtherSessionsResponse.FromString,
+                _registered_method=True)
         self.UpdateProfile = channel.unary_unary(
                 '/user.UserService/UpdateProfile',
                 request_serializer=grpc__api_dot_gen_dot_user__pb2.UpdateProfileRequest.SerializeToString,
@@ -91,6 +96,41 @@ class UserServiceStub:
                 '/user.UserService/ChangePassword',
                 request_serializer=grpc__api_dot_gen_dot_user__pb2.ChangePasswordRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
+        self.RequestVerification = channel.unary_unary(
+                '/user.UserService/RequestVerification',
+                request_serializer=grpc__api_dot_gen_dot_user__pb2.RequestVerificationRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
+        self.VerifyEmail = channel.unary_unary(
+                '/user.UserService/VerifyEmail',
+                request_serializer=grpc__api_dot_gen_dot_user__pb2.VerifyEmailRequest.SerializeToString,
+                response_deserializer=grpc__api_dot_gen_dot_user__pb2.GetUserResponse.FromString,
+                _registered_method=True)
+        self.RequestPasswordReset = channel.unary_unary(
+                '/user.UserService/RequestPasswordReset',
+                request_serializer=grpc__api_dot_gen_dot_user__pb2.RequestPasswordResetRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
+        self.ResetPassword = channel.unary_unary(
+                '/user.UserService/ResetPassword',
+                request_serializer=grpc__api_dot_gen_dot_user__pb2.ResetPasswordRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
+        self.UnlockUser = channel.unary_unary(
+                '/user.UserService/UnlockUser',
+                request_serializer=grpc__api_dot_gen_dot_user__pb2.UnlockUserRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
+        self.EraseUser = channel.unary_unary(
+                '/user.UserService/EraseUser',
+                request_serializer=grpc__api_dot_gen_dot_user__pb2.EraseUserRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
+        self.ExportUser = channel.unary_unary(
+                '/user.UserService/ExportUser',
+                request_serializer=grpc__api_dot_gen_dot_user__pb2.ExportUserRequest.SerializeToString,
+                response_deserializer=grpc__api_dot_gen_dot_user__pb2.UserData.FromString,
                 _registered_method=True)
         self.ManageUser = channel.unary_unary(
                 '/user.UserService/ManageUser',
@@ -172,6 +212,13 @@ class UserServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EndOtherSessions(self, request, context):
+        """End all sessions of an account but one. Scope: users:write.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UpdateProfile(self, request, context):
         """Change an account's own data. Scope: users:write.
         """
@@ -181,6 +228,56 @@ class UserServiceServicer:
 
     def ChangePassword(self, request, context):
         """Set a new password for one who knows the old. Scope: users:write.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestVerification(self, request, context):
+        """Have another mail sent with which an address is verified. Scope: users:write.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyEmail(self, request, context):
+        """Verify the address that a token was mailed to. Scope: users:write.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestPasswordReset(self, request, context):
+        """Have a mail sent with which a new password is set; does not tell whether there is such an account. Scope:
+        users:write.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetPassword(self, request, context):
+        """Set a new password for one who was mailed a token. Scope: users:write.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnlockUser(self, request, context):
+        """Open an account again that failed log-ins have closed. Scope: users:write.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseUser(self, request, context):
+        """Erase an account for its owner, who knows the password. Scope: users:write.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportUser(self, request, context):
+        """All that is held about a user. Scope: users:read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -248,6 +345,11 @@ def add_UserServiceServicer_to_server(servicer, server):
                     request_deserializer=grpc__api_dot_gen_dot_user__pb2.ListSessionsRequest.FromString,
                     response_serializer=grpc__api_dot_gen_dot_user__pb2.ListSessionsResponse.SerializeToString,
             ),
+            'EndOtherSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndOtherSessions,
+                    request_deserializer=grpc__api_dot_gen_dot_user__pb2.EndOtherSessionsRequest.FromString,
+                    response_serializer=grpc__api_dot_gen_dot_user__pb2.EndOtherSessionsResponse.SerializeToString,
+            ),
             'UpdateProfile': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateProfile,
                     request_deserializer=grpc__api_dot_gen_dot_user__pb2.UpdateProfileRequest.FromString,
@@ -257,6 +359,41 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.ChangePassword,
                     request_deserializer=grpc__api_dot_gen_dot_user__pb2.ChangePasswordRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'RequestVerification': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestVerification,
+                    request_deserializer=grpc__api_dot_gen_dot_user__pb2.RequestVerificationRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'VerifyEmail': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyEmail,
+                    request_deserializer=grpc__api_dot_gen_dot_user__pb2.VerifyEmailRequest.FromString,
+                    response_serializer=grpc__api_dot_gen_dot_user__pb2.GetUserResponse.SerializeToString,
+            ),
+            'RequestPasswordReset': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestPasswordReset,
+                    request_deserializer=grpc__api_dot_gen_dot_user__pb2.RequestPasswordResetRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'ResetPassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetPassword,
+                    request_deserializer=grpc__api_dot_gen_dot_user__pb2.ResetPasswordRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'UnlockUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnlockUser,
+                    request_deserializer=grpc__api_dot_gen_dot_user__pb2.UnlockUserRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'EraseUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseUser,
+                    request_deserializer=grpc__api_dot_gen_dot_user__pb2.EraseUserRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'ExportUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportUser,
+                    request_deserializer=grpc__api_dot_gen_dot_user__pb2.ExportUserRequest.FromString,
+                    response_serializer=grpc__api_dot_gen_dot_user__pb2.UserData.SerializeToString,
             ),
             'ManageUser': grpc.unary_unary_rpc_method_handler(
                     servicer.ManageUser,
@@ -525,6 +662,33 @@ class UserService:
             _registered_method=True)
 
     @staticmethod
+    def EndOtherSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/user.UserService/EndOtherSessions',
+            grpc__api_dot_gen_dot_user__pb2.EndOtherSessionsRequest.SerializeToString,
+            grpc__api_dot_gen_dot_user__pb2.EndOtherSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def UpdateProfile(request,
             target,
             options=(),
@@ -568,6 +732,195 @@ class UserService:
             '/user.UserService/ChangePassword',
             grpc__api_dot_gen_dot_user__pb2.ChangePasswordRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestVerification(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/user.UserService/RequestVerification',
+            grpc__api_dot_gen_dot_user__pb2.RequestVerificationRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyEmail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/user.UserService/VerifyEmail',
+            grpc__api_dot_gen_dot_user__pb2.VerifyEmailRequest.SerializeToString,
+            grpc__api_dot_gen_dot_user__pb2.GetUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestPasswordReset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/user.UserService/RequestPasswordReset',
+            grpc__api_dot_gen_dot_user__pb2.RequestPasswordResetRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetPassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/user.UserService/ResetPassword',
+            grpc__api_dot_gen_dot_user__pb2.ResetPasswordRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnlockUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/user.UserService/UnlockUser',
+            grpc__api_dot_gen_dot_user__pb2.UnlockUserRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/user.UserService/EraseUser',
+            grpc__api_dot_gen_dot_user__pb2.EraseUserRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/user.UserService/ExportUser',
+            grpc__api_dot_gen_dot_user__pb2.ExportUserRequest.SerializeToString,
+            grpc__api_dot_gen_dot_user__pb2.UserData.FromString,
             options,
             channel_credentials,
             insecure,

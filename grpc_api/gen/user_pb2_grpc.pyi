@@ -54,10 +54,28 @@ class UserServiceStub:
     """End a session. Scope: users:write."""
     ListSessions: _grpc.UnaryUnaryMultiCallable[_user_pb2.ListSessionsRequest, _user_pb2.ListSessionsResponse]
     """The live sessions of an account, newest first. Scope: users:read."""
+    EndOtherSessions: _grpc.UnaryUnaryMultiCallable[_user_pb2.EndOtherSessionsRequest, _user_pb2.EndOtherSessionsResponse]
+    """End all sessions of an account but one. Scope: users:write."""
     UpdateProfile: _grpc.UnaryUnaryMultiCallable[_user_pb2.UpdateProfileRequest, _user_pb2.GetUserResponse]
     """Change an account's own data. Scope: users:write."""
     ChangePassword: _grpc.UnaryUnaryMultiCallable[_user_pb2.ChangePasswordRequest, _empty_pb2.Empty]
     """Set a new password for one who knows the old. Scope: users:write."""
+    RequestVerification: _grpc.UnaryUnaryMultiCallable[_user_pb2.RequestVerificationRequest, _empty_pb2.Empty]
+    """Have another mail sent with which an address is verified. Scope: users:write."""
+    VerifyEmail: _grpc.UnaryUnaryMultiCallable[_user_pb2.VerifyEmailRequest, _user_pb2.GetUserResponse]
+    """Verify the address that a token was mailed to. Scope: users:write."""
+    RequestPasswordReset: _grpc.UnaryUnaryMultiCallable[_user_pb2.RequestPasswordResetRequest, _empty_pb2.Empty]
+    """Have a mail sent with which a new password is set; does not tell whether there is such an account. Scope:
+    users:write.
+    """
+    ResetPassword: _grpc.UnaryUnaryMultiCallable[_user_pb2.ResetPasswordRequest, _empty_pb2.Empty]
+    """Set a new password for one who was mailed a token. Scope: users:write."""
+    UnlockUser: _grpc.UnaryUnaryMultiCallable[_user_pb2.UnlockUserRequest, _empty_pb2.Empty]
+    """Open an account again that failed log-ins have closed. Scope: users:write."""
+    EraseUser: _grpc.UnaryUnaryMultiCallable[_user_pb2.EraseUserRequest, _empty_pb2.Empty]
+    """Erase an account for its owner, who knows the password. Scope: users:write."""
+    ExportUser: _grpc.UnaryUnaryMultiCallable[_user_pb2.ExportUserRequest, _user_pb2.UserData]
+    """All that is held about a user. Scope: users:read."""
     ManageUser: _grpc.UnaryUnaryMultiCallable[_user_pb2.ManageUserRequest, _user_pb2.GetUserResponse]
     """Change a role, activate or deactivate. Scope: users:write."""
     RecordActivities: _grpc.UnaryUnaryMultiCallable[_user_pb2.RecordActivitiesRequest, _empty_pb2.Empty]
@@ -88,10 +106,28 @@ class UserServiceAsyncStub(UserServiceStub):
     """End a session. Scope: users:write."""
     ListSessions: _aio.UnaryUnaryMultiCallable[_user_pb2.ListSessionsRequest, _user_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """The live sessions of an account, newest first. Scope: users:read."""
+    EndOtherSessions: _aio.UnaryUnaryMultiCallable[_user_pb2.EndOtherSessionsRequest, _user_pb2.EndOtherSessionsResponse]  # type: ignore[assignment]
+    """End all sessions of an account but one. Scope: users:write."""
     UpdateProfile: _aio.UnaryUnaryMultiCallable[_user_pb2.UpdateProfileRequest, _user_pb2.GetUserResponse]  # type: ignore[assignment]
     """Change an account's own data. Scope: users:write."""
     ChangePassword: _aio.UnaryUnaryMultiCallable[_user_pb2.ChangePasswordRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Set a new password for one who knows the old. Scope: users:write."""
+    RequestVerification: _aio.UnaryUnaryMultiCallable[_user_pb2.RequestVerificationRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    """Have another mail sent with which an address is verified. Scope: users:write."""
+    VerifyEmail: _aio.UnaryUnaryMultiCallable[_user_pb2.VerifyEmailRequest, _user_pb2.GetUserResponse]  # type: ignore[assignment]
+    """Verify the address that a token was mailed to. Scope: users:write."""
+    RequestPasswordReset: _aio.UnaryUnaryMultiCallable[_user_pb2.RequestPasswordResetRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    """Have a mail sent with which a new password is set; does not tell whether there is such an account. Scope:
+    users:write.
+    """
+    ResetPassword: _aio.UnaryUnaryMultiCallable[_user_pb2.ResetPasswordRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    """Set a new password for one who was mailed a token. Scope: users:write."""
+    UnlockUser: _aio.UnaryUnaryMultiCallable[_user_pb2.UnlockUserRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    """Open an account again that failed log-ins have closed. Scope: users:write."""
+    EraseUser: _aio.UnaryUnaryMultiCallable[_user_pb2.EraseUserRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    """Erase an account for its owner, who knows the password. Scope: users:write."""
+    ExportUser: _aio.UnaryUnaryMultiCallable[_user_pb2.ExportUserRequest, _user_pb2.UserData]  # type: ignore[assignment]
+    """All that is held about a user. Scope: users:read."""
     ManageUser: _aio.UnaryUnaryMultiCallable[_user_pb2.ManageUserRequest, _user_pb2.GetUserResponse]  # type: ignore[assignment]
     """Change a role, activate or deactivate. Scope: users:write."""
     RecordActivities: _aio.UnaryUnaryMultiCallable[_user_pb2.RecordActivitiesRequest, _empty_pb2.Empty]  # type: ignore[assignment]
@@ -175,6 +211,14 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         """The live sessions of an account, newest first. Scope: users:read."""
 
     @_abc_1.abstractmethod
+    def EndOtherSessions(
+        self,
+        request: _user_pb2.EndOtherSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_pb2.EndOtherSessionsResponse, _abc.Awaitable[_user_pb2.EndOtherSessionsResponse]]:
+        """End all sessions of an account but one. Scope: users:write."""
+
+    @_abc_1.abstractmethod
     def UpdateProfile(
         self,
         request: _user_pb2.UpdateProfileRequest,
@@ -189,6 +233,64 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
         """Set a new password for one who knows the old. Scope: users:write."""
+
+    @_abc_1.abstractmethod
+    def RequestVerification(
+        self,
+        request: _user_pb2.RequestVerificationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        """Have another mail sent with which an address is verified. Scope: users:write."""
+
+    @_abc_1.abstractmethod
+    def VerifyEmail(
+        self,
+        request: _user_pb2.VerifyEmailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_pb2.GetUserResponse, _abc.Awaitable[_user_pb2.GetUserResponse]]:
+        """Verify the address that a token was mailed to. Scope: users:write."""
+
+    @_abc_1.abstractmethod
+    def RequestPasswordReset(
+        self,
+        request: _user_pb2.RequestPasswordResetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        """Have a mail sent with which a new password is set; does not tell whether there is such an account. Scope:
+        users:write.
+        """
+
+    @_abc_1.abstractmethod
+    def ResetPassword(
+        self,
+        request: _user_pb2.ResetPasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        """Set a new password for one who was mailed a token. Scope: users:write."""
+
+    @_abc_1.abstractmethod
+    def UnlockUser(
+        self,
+        request: _user_pb2.UnlockUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        """Open an account again that failed log-ins have closed. Scope: users:write."""
+
+    @_abc_1.abstractmethod
+    def EraseUser(
+        self,
+        request: _user_pb2.EraseUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        """Erase an account for its owner, who knows the password. Scope: users:write."""
+
+    @_abc_1.abstractmethod
+    def ExportUser(
+        self,
+        request: _user_pb2.ExportUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_pb2.UserData, _abc.Awaitable[_user_pb2.UserData]]:
+        """All that is held about a user. Scope: users:read."""
 
     @_abc_1.abstractmethod
     def ManageUser(

@@ -36,8 +36,16 @@ POLICY: Policy = {
     "Refresh": _WRITE,
     "LogOut": _WRITE,
     "ListSessions": Access(Scope.USERS_READ),
+    "EndOtherSessions": _WRITE,
     "UpdateProfile": _WRITE,
     "ChangePassword": _WRITE,
+    "RequestVerification": _WRITE,
+    "VerifyEmail": _WRITE,
+    "RequestPasswordReset": _WRITE,
+    "ResetPassword": _WRITE,
+    "UnlockUser": _WRITE,
+    "EraseUser": _WRITE,
+    "ExportUser": Access(Scope.USERS_READ),
     "ManageUser": _WRITE,
     "RecordActivities": _WRITE,
 }
@@ -93,7 +101,10 @@ class UserServicer(UserServiceServicer):
 
     def LogIn(self, request: pb.LogInRequest, context: grpc.ServicerContext) -> pb.TokenPair:
         pair = self._users.log_in(
-            login=request.login, password=request.password, client=from_message(Client, request.client)
+            login=request.login,
+            password=request.password,
+            client=from_message(Client, request.client),
+            otp=request.otp,
         )
         return to_message(pb.TokenPair, pair)
 
@@ -111,6 +122,14 @@ class UserServicer(UserServiceServicer):
         sessions = self._users.list_sessions(user_id=read_id(request.user_id, "user_id"))
         return pb.ListSessionsResponse(sessions=to_messages(pb.Session, sessions))
 
+    def EndOtherSessions(
+        self, request: pb.EndOtherSessionsRequest, context: grpc.ServicerContext
+    ) -> pb.EndOtherSessionsResponse:
+        ended = self._users.end_other_sessions(
+            user_id=read_id(request.user_id, "user_id"), session_id=read_optional_id(request, "session_id")
+        )
+        return pb.EndOtherSessionsResponse(ended=ended)
+
     def UpdateProfile(self, request: pb.UpdateProfileRequest, context: grpc.ServicerContext) -> pb.GetUserResponse:
         user = self._users.update_profile(
             user_id=read_id(request.user_id, "user_id"), profile=from_message(Profile, request.profile)
@@ -125,6 +144,32 @@ class UserServicer(UserServiceServicer):
             new=request.new,
         )
         return Empty()
+
+    def RequestVerification(self, request: pb.RequestVerificationRequest, context: grpc.ServicerContext) -> Empty:
+        self._users.request_verification(user_id=read_id(request.user_id, "user_id"))
+        return Empty()
+
+    def VerifyEmail(self, request: pb.VerifyEmailRequest, context: grpc.ServicerContext) -> pb.GetUserResponse:
+        return to_message(pb.GetUserResponse, self._users.verify_email(token=request.token))
+
+    def RequestPasswordReset(self, request: pb.RequestPasswordResetRequest, context: grpc.ServicerContext) -> Empty:
+        self._users.request_password_reset(email=request.email)
+        return Empty()
+
+    def ResetPassword(self, request: pb.ResetPasswordRequest, context: grpc.ServicerContext) -> Empty:
+        self._users.reset_password(token=request.token, password=request.password)
+        return Empty()
+
+    def UnlockUser(self, request: pb.UnlockUserRequest, context: grpc.ServicerContext) -> Empty:
+        self._users.unlock_user(user_id=read_id(request.user_id, "user_id"))
+        return Empty()
+
+    def EraseUser(self, request: pb.EraseUserRequest, context: grpc.ServicerContext) -> Empty:
+        self._users.erase_user(user_id=read_id(request.user_id, "user_id"), password=request.password)
+        return Empty()
+
+    def ExportUser(self, request: pb.ExportUserRequest, context: grpc.ServicerContext) -> pb.UserData:
+        return to_message(pb.UserData, self._users.export_user(user_id=read_id(request.user_id, "user_id")))
 
     def ManageUser(self, request: pb.ManageUserRequest, context: grpc.ServicerContext) -> pb.GetUserResponse:
         user = self._users.manage_user(

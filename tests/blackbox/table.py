@@ -23,11 +23,18 @@ POST    users/logout                          401    204      -      204     204
 GET     users/profile                         401    200      -      200     200    200
 PUT     users/profile                         401    200      -      200     200    200
 PATCH   users/profile                         401    200      -      200     200    200
+DELETE  users/profile                         401    400      -      400     400    400
+GET     users/profile/export                  401    200      -      200     200    200
+POST    users/email/verify                    400    400      -      400     400    400
+POST    users/email/verify/request            401    202      -      202     202      -
 GET     users/sessions                        401    200      -      200     200    200
 DELETE  users/sessions/{session}              401    204    404      404     404    404
+DELETE  users/sessions                        401    204      -      204     204    204
 GET     users/activity                        401    200      -      200     200    200
 GET     users/activity?user={user}            401    200    403      200     200    200
 POST    users/password/change                 401    204      -      204     204    204
+POST    users/password/reset                  202    202      -      202     202    202
+POST    users/password/reset/confirm          400    400      -      400     400    400
 GET     users/{user}                          401    200    404      200     200    200
 PATCH   users/{user}                          401    403    403      403     403    200
 

@@ -70,11 +70,12 @@ class Visitor:
         self.page.goto(path)
         return self.page
 
-    def log_in_to_staff_pages(self, email: str, password: str = DEMO_PASSWORD) -> Page:
+    def log_in_to_staff_pages(self, email: str, password: str = DEMO_PASSWORD, otp: str = "") -> Page:
         """Through the log-in page of the staff."""
         self.go("/admin/")
         self.page.get_by_label("E-mail or username").fill(email)
         self.page.get_by_label("Password").fill(password)
+        self.page.get_by_label("One-time code").fill(otp)
         self.page.get_by_role("button", name="Log in").click()
         return self.page
 

@@ -18,8 +18,16 @@ user/LogIn                            users:write     -         -        -      
 user/Refresh                          users:write     -         -        -       -
 user/LogOut                           users:write     -         -        -       -
 user/ListSessions                     users:read      -         -        -       -
+user/EndOtherSessions                 users:write     -         -        -       -
 user/UpdateProfile                    users:write     -         -        -       -
 user/ChangePassword                   users:write     -         -        -       -
+user/RequestVerification              users:write     -         -        -       -
+user/VerifyEmail                      users:write     -         -        -       -
+user/RequestPasswordReset             users:write     -         -        -       -
+user/ResetPassword                    users:write     -         -        -       -
+user/UnlockUser                       users:write     -         -        -       -
+user/EraseUser                        users:write     -         -        -       -
+user/ExportUser                       users:read      -         -        -       -
 user/ManageUser                       users:write     -         -        -       -
 user/RecordActivities                 users:write     -         -        -       -
 

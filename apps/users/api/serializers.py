@@ -1,13 +1,16 @@
 """What comes in and what goes out."""
 
+from typing import Any
 from uuid import UUID
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework_dataclasses.serializers import DataclassSerializer
 
 from apps.common.api.fields import LineField, TextField
 from apps.common.api.serializers import InputSerializer
-from apps.users.interface import Role, Session, TokenPair, User
+from apps.users.devices import device_of
+from apps.users.interface import Deed, Role, Session, TokenPair, User, UserData
 from apps.users.models import Activity
 from apps.users.passwords import MAX_LENGTH
 from apps.users.validators import check_username
@@ -38,11 +41,12 @@ class RegisterInput(ProfileInput):
 
 
 class LoginInput(InputSerializer):
-    """Either `email` or `username`, and the password."""
+    """Either `email` or `username`, and the password; a one-time code, if the account has a second factor."""
 
     email = LineField(max_length=254, required=False)
     username = LineField(max_length=150, required=False)
     password = PasswordField()
+    otp = LineField(max_length=32, required=False, allow_blank=True, default="")
 
     def validate(self, attrs: dict[str, str]) -> dict[str, str]:
         if ("email" in attrs) == ("username" in attrs):
@@ -61,6 +65,30 @@ class PasswordChangeInput(InputSerializer):
 
     old_password = PasswordField()
     new_password = PasswordField()
+
+
+class TokenInput(InputSerializer):
+    """The token that was mailed."""
+
+    token = serializers.CharField(max_length=500)
+
+
+class ResetRequestInput(InputSerializer):
+    """Whose password is to be set anew."""
+
+    email = LineField(max_length=254)
+
+
+class ResetInput(TokenInput):
+    """The token that was mailed, and the new password."""
+
+    password = PasswordField()
+
+
+class EraseInput(InputSerializer):
+    """The password, so that nobody else erases the account."""
+
+    password = PasswordField()
 
 
 class ManageInput(InputSerializer):
@@ -93,14 +121,47 @@ class TokenPairSerializer(DataclassSerializer[TokenPair]):
 class SessionSerializer(DataclassSerializer[Session]):
     """A log-in on one device."""
 
+    device = serializers.SerializerMethodField(help_text="What `agent` says, for people.")
     current = serializers.SerializerMethodField(help_text="Whether it is the session of this very request.")
 
     class Meta:
         dataclass = Session
 
+    def get_device(self, session: Session) -> str:
+        return device_of(session.agent)
+
     def get_current(self, session: Session) -> bool:
         current: UUID | None = self.context.get("session_id")
         return session.id == current
+
+
+class DeedSerializer(DataclassSerializer[Deed]):
+    """A line of the activity log."""
+
+    class Meta:
+        dataclass = Deed
+
+
+class OrdersLinkSerializer(serializers.Serializer[Any]):
+    """Where the orders are read, which are another service's: page by page, as `next` says."""
+
+    href = serializers.CharField()
+
+
+class UserDataSerializer(DataclassSerializer[UserData]):
+    """All that is held about a user."""
+
+    user = UserSerializer()
+    sessions = SessionSerializer(many=True)
+    activities = DeedSerializer(many=True)
+    orders = serializers.SerializerMethodField()
+
+    class Meta:
+        dataclass = UserData
+
+    @extend_schema_field(OrdersLinkSerializer)
+    def get_orders(self, data: UserData) -> dict[str, str]:
+        return {"href": self.context["orders"]}
 
 
 class ActivitySerializer(serializers.ModelSerializer[Activity]):

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.contrib.auth import logout
 from django.db.models import QuerySet
+from django.http import StreamingHttpResponse
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -17,6 +18,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.common.addresses import client_address
+from apps.common.api.download import csv_file
+from apps.common.api.negotiation import CSV, JSONOrCSV, wants_csv
 from apps.common.api.paging import NewestFirst
 from apps.common.api.permissions import IsAdmin
 from apps.common.api.schema import refusal
@@ -25,20 +28,27 @@ from apps.users.api import examples
 from apps.users.api.filters import UserFilter
 from apps.users.api.serializers import (
     ActivitySerializer,
+    EraseInput,
     LoginInput,
     ManageInput,
     PasswordChangeInput,
     ProfileInput,
     RefreshInput,
     RegisterInput,
+    ResetInput,
+    ResetRequestInput,
     SessionSerializer,
+    TokenInput,
     TokenPairSerializer,
+    UserDataSerializer,
     UserSerializer,
 )
-from apps.users.interface import MOST_SESSIONS, Client, Principal, Profile, Role, UserNotFound
-from apps.users.services import to_user
+from apps.users.api.sheets import activity_to_csv
+from apps.users.interface import MOST_ACTIVITIES, MOST_SESSIONS, Client, Principal, Profile, Role, UserNotFound
+from apps.users.services.rows import to_user
 from config import services
 
+_OWN_ORDERS = "/api/v1/orders?page_size=100"
 _TAKEN = refusal("email_taken", "username_taken")
 
 
@@ -62,7 +72,7 @@ class RegisterView(APIView):
 class UsersView(generics.GenericAPIView[models.User]):
     """Admins list accounts; anyone opens one."""
 
-    queryset = models.User.objects.all()
+    queryset = models.User.objects.filter(erased_at=None)
     serializer_class = UserSerializer
     filter_backends = (DjangoFilterBackend,)
     filterset_class = UserFilter
@@ -104,15 +114,20 @@ class LoginView(APIView):
     @extend_schema(
         tags=["users"],
         summary="Log in",
-        description="With either `email` or `username`. A refusal does not tell which part was wrong.",
+        description="With either `email` or `username`. A refusal does not tell which part was wrong, nor whether too "
+        "many attempts have closed the account for a while. `otp_required`: the password is right, and `otp` is "
+        "missing or wrong.",
         request=LoginInput,
-        responses={200: TokenPairSerializer, 401: refusal("wrong_credentials")},
-        examples=[examples.LOGIN, examples.TOKEN_PAIR],
+        responses={200: TokenPairSerializer, 401: refusal("wrong_credentials", "otp_required")},
+        examples=[examples.LOGIN, examples.LOGIN_WITH_CODE, examples.TOKEN_PAIR],
     )
     def post(self, request: Request) -> Response:
         given = LoginInput.read(request)
         pair = services.users().log_in(
-            login=given.get("email") or given["username"], password=given["password"], client=_client(request)
+            login=given.get("email") or given["username"],
+            password=given["password"],
+            client=_client(request),
+            otp=given["otp"],
         )
         return Response(TokenPairSerializer(pair).data)
 
@@ -184,10 +199,75 @@ class ProfileView(APIView):
     def patch(self, request: Request) -> Response:
         return self._change(request, partial=True)
 
+    @extend_schema(
+        tags=["users"],
+        summary="Erase your account",
+        description="Your data is erased and your sessions end, at once. Your orders stay, without your name, address "
+        "and notes as soon as they are done.",
+        request=EraseInput,
+        responses={204: None, 401: refusal("wrong_credentials"), 409: refusal("last_admin")},
+        examples=[examples.ERASE],
+    )
+    def delete(self, request: Request) -> Response:
+        given = EraseInput.read(request)
+        services.users().erase_user(user_id=_caller(request).id, password=given["password"])
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
     def _change(self, request: Request, *, partial: bool) -> Response:
         profile = Profile(**ProfileInput.read(request, partial=partial))
         user = services.users().update_profile(user_id=_caller(request).id, profile=profile)
         return Response(UserSerializer(user).data)
+
+
+class ExportView(APIView):
+    """All that is held about the caller."""
+
+    @extend_schema(
+        tags=["users"],
+        summary="Get all data that is held about you",
+        description=f"Sessions that ended in the last weeks are among them; of the activity log the newest "
+        f"{MOST_ACTIVITIES} lines. `orders.href` is where your orders are read: they are another service's.",
+        responses=UserDataSerializer,
+        examples=[examples.USER_DATA],
+    )
+    def get(self, request: Request) -> Response:
+        data = services.users().export_user(user_id=_caller(request).id)
+        context = {"session_id": _session_id(request), "orders": request.build_absolute_uri(_OWN_ORDERS)}
+        headers = {"Content-Disposition": 'attachment; filename="my-data.json"'}
+        return Response(UserDataSerializer(data, context=context).data, headers=headers)
+
+
+class VerifyView(APIView):
+    """Whoever has the mail shows that the address is theirs."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+    @extend_schema(
+        tags=["users"],
+        summary="Verify an e-mail address with the token that was mailed there",
+        description="400 `invalid_link`: expired, used, or the address has changed since.",
+        request=TokenInput,
+        responses={204: None},
+        examples=[examples.VERIFY],
+    )
+    def post(self, request: Request) -> Response:
+        services.users().verify_email(token=TokenInput.read(request)["token"])
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class VerifyRequestView(APIView):
+    """Another mail for the caller."""
+
+    @extend_schema(
+        tags=["users"],
+        summary="Have another mail sent to verify your e-mail address",
+        request=None,
+        responses={202: None, 409: refusal("already_verified")},
+    )
+    def post(self, request: Request) -> Response:
+        services.users().request_verification(user_id=_caller(request).id)
+        return Response(status=status.HTTP_202_ACCEPTED)
 
 
 class SessionsView(APIView):
@@ -203,6 +283,17 @@ class SessionsView(APIView):
         sessions = services.users().list_sessions(user_id=_caller(request).id)
         context = {"session_id": _session_id(request)}
         return Response(SessionSerializer(sessions, many=True, context=context).data)
+
+    @extend_schema(
+        tags=["users"],
+        summary="End all your other log-ins",
+        request=None,
+        responses={204: None},
+        operation_id="users_sessions_destroy_others",
+    )
+    def delete(self, request: Request) -> Response:
+        services.users().end_other_sessions(user_id=_caller(request).id, session_id=_session_id(request))
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class SessionView(APIView):
@@ -220,6 +311,7 @@ class ActivityView(generics.ListAPIView[models.Activity]):
     queryset = models.Activity.objects.all()
     serializer_class = ActivitySerializer
     pagination_class = NewestFirst
+    content_negotiation_class = JSONOrCSV
 
     def get_queryset(self) -> QuerySet[models.Activity]:
         return super().get_queryset().filter(user_id=self._asked_for())
@@ -238,9 +330,18 @@ class ActivityView(generics.ListAPIView[models.Activity]):
         tags=["users"],
         summary="Read your activity log; staff, anyone's",
         parameters=[OpenApiParameter("user", OpenApiTypes.UUID, description="Whose log, for staff.")],
-        responses={200: ActivitySerializer(many=True), 403: refusal("permission_denied")},
+        description="With `Accept: text/csv` a file of the whole log, which is not paged.",
+        responses={
+            (200, "application/json"): ActivitySerializer(many=True),
+            (200, CSV): OpenApiTypes.STR,
+            403: refusal("permission_denied"),
+        },
     )
-    def get(self, request: Request, *args: object, **kwargs: object) -> Response:
+    def get(  # type: ignore[override] # a file, too
+        self, request: Request, *args: object, **kwargs: object
+    ) -> Response | StreamingHttpResponse:
+        if wants_csv(request):
+            return csv_file(activity_to_csv(self.get_queryset()), "activity.csv")
         return super().get(request, *args, **kwargs)
 
 
@@ -263,6 +364,46 @@ class PasswordChangeView(APIView):
             old=given["old_password"],
             new=given["new_password"],
         )
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class PasswordResetView(APIView):
+    """Somebody has forgotten their password."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+    @extend_schema(
+        tags=["users"],
+        summary="Have a mail sent to set a new password",
+        description="The answer is the same whether or not there is such an account.",
+        request=ResetRequestInput,
+        responses={202: None},
+        examples=[examples.RESET_REQUEST],
+    )
+    def post(self, request: Request) -> Response:
+        services.users().request_password_reset(email=ResetRequestInput.read(request)["email"])
+        return Response(status=status.HTTP_202_ACCEPTED)
+
+
+class PasswordResetConfirmView(APIView):
+    """A new password for whoever has the mail."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+    @extend_schema(
+        tags=["users"],
+        summary="Set a new password with the token that was mailed; ends all sessions",
+        description="400 `invalid_link`: expired, used, or the address or the password has changed since. 400 "
+        "`weak_password`: the password breaks a rule.",
+        request=ResetInput,
+        responses={204: None},
+        examples=[examples.RESET],
+    )
+    def post(self, request: Request) -> Response:
+        given = ResetInput.read(request)
+        services.users().reset_password(token=given["token"], password=given["password"])
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

@@ -146,7 +146,8 @@ def test_names_that_are_taken(api: APIClient) -> None:
 
 def test_login(api: APIClient, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     user = UserFactory()
-    with django_assert_num_queries(6):  # find; SAVEPOINT, lock, session, activity, RELEASE
+    # find, failures; SAVEPOINT, lock, second factor, failures, session, activity, RELEASE
+    with django_assert_num_queries(9):
         response = _log_in(api, email=user.email, password=PASSWORD)
     assert response.status_code == 200
     body = response.json()
@@ -170,7 +171,7 @@ def test_login(api: APIClient, django_assert_num_queries: DjangoAssertNumQueries
         ({"email": ["known@example.com"], "password": PASSWORD}, 400, [("invalid", "email")]),
         ({"email": "x" * 255, "password": PASSWORD}, 400, [("max_length", "email")]),
         ({"email": "known@example.com", "password": "x" * 129}, 400, [("max_length", "password")]),
-        ({"email": "known@example.com", "password": PASSWORD, "otp": "1"}, 400, [("unknown_field", "otp")]),
+        ({"email": "known@example.com", "password": PASSWORD, "code": "1"}, 400, [("unknown_field", "code")]),
     ],
 )
 def test_bad_logins(api: APIClient, body: dict[str, Any], status: int, expected: list[tuple[str, str | None]]) -> None:
@@ -264,6 +265,7 @@ def test_sessions(log_in: LogIn, api: APIClient, django_assert_num_queries: Djan
         "created_at",
         "last_used_at",
         "expires_at",
+        "device",
         "current",
     }
     with django_assert_num_queries(SESSION + 4):
@@ -334,7 +336,8 @@ def test_refused_profiles(
 def test_password_change(log_in: LogIn, api: APIClient, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     client = log_in()
     _log_in(api, email=client.user.email, password=PASSWORD)
-    with django_assert_num_queries(SESSION + 8):  # read; SAVEPOINT, lock, save, end the sessions (2), activity, RELEASE
+    # read, failures; SAVEPOINT, lock, save, end the sessions (2), activity, RELEASE
+    with django_assert_num_queries(SESSION + 9):
         response = client.post(
             f"{USERS}/password/change", {"old_password": PASSWORD, "new_password": "another horse 8"}
         )
@@ -440,7 +443,7 @@ def test_only_admins_list_and_manage(log_in: LogIn, api: APIClient) -> None:
 def test_manage(log_in: LogIn, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     admin, target = log_in(Role.ADMIN), log_in().user
     # Lock, end the sessions (2), save and event, between SAVEPOINT and RELEASE.
-    with django_assert_num_queries(SESSION + 7):
+    with django_assert_num_queries(SESSION + 9):
         response = admin.patch(f"{USERS}/{target.pk}", {"role": "order_staff", "active": False})
     assert response.status_code == 200
     assert (response.json()["role"], response.json()["active"]) == ("order_staff", False)

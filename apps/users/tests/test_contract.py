@@ -7,17 +7,22 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.utils import timezone
+from pytest_django import Settings
 
 from apps.common.databases import atomic
 from apps.common.errors import DomainError, Problem
 from apps.events.models import OutboxEvent
-from apps.users import models, service_tokens
+from apps.users import models, proofs, service_tokens
 from apps.users.interface import (
     ActivityLine,
+    AlreadyVerified,
     Client,
     EmailTaken,
+    InvalidLink,
     InvalidProfile,
     InvalidToken,
+    LastAdmin,
+    OtpRequired,
     OwnRole,
     Principal,
     Profile,
@@ -32,8 +37,9 @@ from apps.users.interface import (
     WeakPassword,
     WrongCredentials,
 )
+from apps.users.proofs import Purpose
 from apps.users.services import LocalUserService
-from apps.users.tests.factories import PASSWORD, UserFactory
+from apps.users.tests.factories import PASSWORD, UserFactory, turn_on
 from grpc_api.clients.remote import CalledInTransaction
 from grpc_api.clients.users import RemoteUserService
 from grpc_api.servers.users import hosted
@@ -205,6 +211,109 @@ class TestSessions:
         service_tokens.revoke(issued.id)
         with pytest.raises(InvalidToken):
             users.identify_caller(token=issued.text)
+
+
+class TestProving:
+    def test_an_address_is_verified_once_by_what_was_mailed_there(self, users: UserService) -> None:
+        user = register(users)
+        users.request_verification(user_id=user.id)
+        token = proofs.write(Purpose.VERIFY, models.User.objects.get())
+        assert users.verify_email(token=token).email_verified
+        assert users.get_user(user_id=user.id).email_verified
+        with pytest.raises(InvalidLink) as used:
+            users.verify_email(token=token)
+        assert [problem.attr for problem in problems_of(used.value)] == ["token"]
+        with pytest.raises(AlreadyVerified):
+            users.request_verification(user_id=user.id)
+        with pytest.raises(UserNotFound):
+            users.request_verification(user_id=uuid4())
+
+    def test_a_password_is_reset_once_by_what_was_mailed(self, users: UserService) -> None:
+        register(users)
+        pair = users.log_in(login="ada", password=PASSWORD, client=HERE)
+        users.request_password_reset(email="ada@example.com")
+        users.request_password_reset(email="nobody@example.com")
+        token = proofs.write(Purpose.RESET, models.User.objects.get())
+        with pytest.raises(WeakPassword):
+            users.reset_password(token=token, password="short")
+        users.reset_password(token=token, password="another horse 9")
+        with pytest.raises(InvalidLink):
+            users.reset_password(token=token, password="a third horse 9")
+        with pytest.raises(InvalidToken):
+            users.authenticate(access_token=pair.access)
+        users.log_in(login="ada", password="another horse 9", client=HERE)
+
+    def test_too_many_failures_close_an_account_until_it_is_unlocked(
+        self, users: UserService, settings: Settings
+    ) -> None:
+        settings.LOCK_ACCOUNT_AFTER = 1
+        user = register(users)
+        for password in ("wrong", PASSWORD):
+            with pytest.raises(WrongCredentials):
+                users.log_in(login="ada", password=password, client=HERE)
+        users.unlock_user(user_id=user.id)
+        assert users.log_in(login="ada", password=PASSWORD, client=HERE).user == user
+        with pytest.raises(UserNotFound):
+            users.unlock_user(user_id=uuid4())
+
+    def test_a_second_factor_is_asked_for_after_the_password(self, users: UserService) -> None:
+        register(users)
+        codes = turn_on(models.User.objects.get())
+        with pytest.raises(WrongCredentials):
+            users.log_in(login="ada", password="wrong", client=HERE, otp=codes[0])
+        with pytest.raises(OtpRequired):
+            users.log_in(login="ada", password=PASSWORD, client=HERE)
+        users.log_in(login="ada", password=PASSWORD, client=HERE, otp=codes[0])
+        with pytest.raises(OtpRequired):
+            users.log_in(login="ada", password=PASSWORD, client=HERE, otp=codes[0])
+
+
+class TestLeaving:
+    def test_all_that_is_held_is_handed_out(self, users: UserService) -> None:
+        user = register(users)
+        users.log_in(login="ada", password=PASSWORD, client=HERE)
+        data = users.export_user(user_id=user.id)
+        assert data.user == user
+        assert [(session.address, session.agent) for session in data.sessions] == [("192.0.2.7", "Firefox")]
+        assert [(deed.action, deed.details) for deed in data.activities] == [
+            ("user.logged_in", "Logged in from 192.0.2.7.")
+        ]
+        assert data.activities[0].happened_at == models.Activity.objects.get().happened_at
+        with pytest.raises(UserNotFound):
+            users.export_user(user_id=uuid4())
+
+    def test_an_erased_account_is_nobodys(self, users: UserService) -> None:
+        user = register(users)
+        with pytest.raises(WrongCredentials) as wrong:
+            users.erase_user(user_id=user.id, password="wrong")
+        assert problems_of(wrong.value) == [Problem("The password is wrong.", "password")]
+        users.erase_user(user_id=user.id, password=PASSWORD)
+        with pytest.raises(UserNotFound):
+            users.get_user(user_id=user.id)
+        with pytest.raises(UserNotFound):
+            users.erase_user(user_id=user.id, password=PASSWORD)
+        register(users)  # the names are free again
+
+    def test_the_last_admin_stays(self, users: UserService) -> None:
+        user = register(users)
+        users.manage_user(actor_id=uuid4(), user_id=user.id, role=Role.ADMIN)
+        with pytest.raises(LastAdmin):
+            users.erase_user(user_id=user.id, password=PASSWORD)
+        with pytest.raises(LastAdmin):
+            users.manage_user(actor_id=uuid4(), user_id=user.id, active=False)
+        assert users.get_user(user_id=user.id).role is Role.ADMIN
+
+
+def test_all_other_sessions_end(users: UserService) -> None:
+    user = register(users)
+    mine, other = (users.log_in(login="ada", password=PASSWORD, client=HERE) for _ in range(2))
+    session_id = users.authenticate(access_token=mine.access).session_id
+    assert users.end_other_sessions(user_id=user.id, session_id=session_id) == 1
+    assert [session.id for session in users.list_sessions(user_id=user.id)] == [session_id]
+    with pytest.raises(InvalidToken):
+        users.authenticate(access_token=other.access)
+    assert users.end_other_sessions(user_id=user.id, session_id=None) == 1
+    assert users.list_sessions(user_id=user.id) == []
 
 
 def test_one_event_adds_one_line_of_activity(users: UserService) -> None:

@@ -174,7 +174,7 @@ def test_wrong_credentials(login: str, password: str, active: bool, monkeypatch:
     UserFactory(email="known@example.com", active=active)
     hashed: list[str] = []
     monkeypatch.setattr(passwords, "make_password", hashed.append)
-    with pytest.raises(WrongCredentials, match=r"^The log-in or the password is wrong\.$"):
+    with pytest.raises(WrongCredentials, match=r"^The log-in or the password is wrong\. After many attempts, "):
         users.log_in(login=login, password=password, client=CLIENT)
     assert not Session.objects.exists()
     assert not Activity.objects.exists()
@@ -199,8 +199,8 @@ def test_an_account_deactivated_while_its_password_is_checked(monkeypatch: pytes
     user = UserFactory()
     found = passwords.find_user
 
-    def find_then_deactivate(login: str, password: str) -> models.User | None:
-        checked = found(login, password)
+    def find_then_deactivate(login: str, password: str, address: str) -> models.User | None:
+        checked = found(login, password, address)
         models.User.objects.update(active=False)
         return checked
 

@@ -136,6 +136,7 @@ def sessions_are_listed_and_revoked(stage: Stage) -> None:
     here = stage.newcomer()
     there = stage.log_in("newcomer, elsewhere", here.user["email"])
     seen = {"id": ID, "address": ADDRESS, "agent": AGENT, "created_at": TIME, "last_used_at": TIME, "expires_at": TIME}
+    seen["device"] = AGENT.partition(" ")[0]
     sessions = here.get("users/sessions").said(200, [{**seen, "current": False}, {**seen, "current": True}]).body
     stage.other.delete(f"users/sessions/{sessions[0]['id']}").refused(404, "session_not_found")
     here.delete(f"users/sessions/{sessions[0]['id']}").said(204, None)
@@ -217,7 +218,7 @@ def what_happened_to_an_account(stage: Stage) -> None:
     person = stage.newcomer()
     person.patch("users/profile", {"first_name": "Grace"}).said(200)
     line = {"id": ID, "details": SENTENCE, "happened_at": TIME}
-    actions = ["user.logged_in", "user.registered", "user.updated"]
+    actions = ["user.logged_in", "user.registered", "user.updated", "user.verification_mailed"]
 
     def ask() -> Answer:
         return person.get("users/activity", is_noted=False)

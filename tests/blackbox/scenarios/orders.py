@@ -60,7 +60,14 @@ def the_walk_through(stage: Stage) -> None:
     paid.said(200, {**placed, "id": order["id"], "status": "paid", "payment": payment_of("99.99")})
     level = {"product_id": key, "on_hand": 99, "reserved": 0, "available": 99}
     stage.eventually(lambda: stage.catalog.get(f"products/{key}/stock"), lambda answer: answer.body == level)
-    actions = ["order.created", "order.paid", "user.logged_in", "user.logged_in", "user.registered"]
+    actions = [
+        "order.created",
+        "order.paid",
+        "user.logged_in",
+        "user.logged_in",
+        "user.registered",
+        "user.verification_mailed",
+    ]
     log = stage.eventually(
         lambda: customer.get("users/activity"), lambda answer: len(answer["results"]) == len(actions), is_noted=False
     )
