@@ -16,7 +16,7 @@ from django.core.management import call_command
 from django.db import connections
 from django.db.models import Model
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
+from django.test.utils import CaptureQueriesContext, setup_test_environment
 
 from apps.common.databases import every_alias
 from apps.orders.models import Order
@@ -45,6 +45,7 @@ class Visit:
 
 
 def main(products: str, orders: str, *_: str) -> None:
+    setup_test_environment()  # a page says what it was made from
     call_command("migrate_all", verbosity=0)
     began = time.monotonic()
     call_command("seed_demo", products=int(products), customers=20_000, orders=int(orders), accounts=False)
