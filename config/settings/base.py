@@ -42,7 +42,13 @@ if not DEBUG:
 # --- What runs -----------------------------------------------------------------------------------
 
 # Django's own apps refer to the user, so they are where users are.
-_PAGES_APPS = ["unfold", "django.contrib.admin", "django.contrib.sessions", "django.contrib.messages"]
+_PAGES_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "apps.storefront",
+]
 _ACCOUNTS_APPS = ["django.contrib.auth", "django.contrib.contenttypes"]
 INSTALLED_APPS = [
     *(_PAGES_APPS if PROFILE.has_pages else []),
@@ -553,6 +559,8 @@ STAFF_EMAIL = env.text("STAFF_EMAIL", "staff@example.com")
 SHOP_NAME = env.text("SHOP_NAME", "Cartwright")
 SHOP_ADDRESS = env.text("SHOP_ADDRESS")
 SUPPORT_EMAIL = env.text("SUPPORT_EMAIL")
+# Where the demo storefront finds the REST API; in this process if it is not set.
+STOREFRONT_API = env.url("STOREFRONT_API", ("http", "https"))
 
 LOG_LEVEL = env.choice("LOG_LEVEL", ("debug", "info", "warning", "error"), "info").upper()
 LOG_FORMAT = env.choice("LOG_FORMAT", ("console", "json"), "console" if DEBUG else "json")

@@ -18,6 +18,8 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("language/", include("django.conf.urls.i18n")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
+    path("shop/", include("apps.storefront.urls")),
+    path("shop", RedirectView.as_view(pattern_name="storefront:home")),
     *users.ADDRESSES,
     *orders.ADDRESSES,
     path("api/auth/login/", pages.LogInView.as_view()),
