@@ -4,14 +4,16 @@ It is called in this process, past the network: a page that asked its own server
 pages hold. With `STOREFRONT_API` it is called at that address instead.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 import httpx
 from django.conf import settings
+from django.core.handlers.wsgi import WSGIRequest
 from django.core.servers.basehttp import get_internal_wsgi_application
 from django.http import HttpRequest
 from django_guid import get_guid
@@ -106,8 +108,17 @@ def _elsewhere_or_here(request: HttpRequest) -> tuple[httpx.Client, dict[str, st
         headers["X-Request-ID"] = request_id
     if settings.STOREFRONT_API:
         return _elsewhere(settings.STOREFRONT_API), {**headers, "X-Forwarded-For": client_address(request)}
-    transport = httpx.WSGITransport(get_internal_wsgi_application(), remote_addr=client_address(request) or "127.0.0.1")
+    transport = httpx.WSGITransport(_here, remote_addr=client_address(request) or "127.0.0.1")
     return httpx.Client(transport=transport, base_url=request.build_absolute_uri("/"), trust_env=False), headers
+
+
+def _here(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """This process's own application, as a part of the request that is being answered: no signal says that a request
+    has ended, upon which Django would close the connections that the page still needs.
+    """
+    answer = get_internal_wsgi_application().get_response(WSGIRequest(environ))
+    start_response(f"{answer.status_code} {answer.reason_phrase}", list(answer.items()))
+    return [b"".join(answer)]
 
 
 @cache

@@ -6,6 +6,7 @@ from django import forms
 from django.conf import settings
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+from django_stubs_ext import StrPromise
 
 from apps.storefront.templatetags.storefront import method_name, money
 
@@ -26,7 +27,7 @@ class Form(forms.Form):
         super().__init__(*args, **{"label_suffix": "", **kwargs})  # type: ignore[arg-type] # Django's own
 
 
-def _text(label: Promise, autocomplete: str, *, most: int, is_needed: bool = True) -> forms.CharField:
+def _text(label: StrPromise, autocomplete: str, *, most: int, is_needed: bool = True) -> forms.CharField:
     widget = forms.TextInput(attrs={"autocomplete": autocomplete})
     return forms.CharField(label=label, max_length=most, required=is_needed, widget=widget)
 
@@ -37,7 +38,7 @@ def _email() -> forms.EmailField:
     )
 
 
-def _password(label: Promise, autocomplete: str, help_text: Promise | str = "") -> forms.CharField:
+def _password(label: StrPromise, autocomplete: str, help_text: StrPromise | str = "") -> forms.CharField:
     widget = forms.PasswordInput(attrs={"autocomplete": autocomplete})
     return forms.CharField(label=label, max_length=128, strip=False, widget=widget, help_text=help_text)
 
@@ -88,12 +89,9 @@ class CheckoutForm(Form):
 
 def _methods(currency: str) -> Sequence[tuple[str, str]]:
     """How an order in this currency may be sent, and what that costs."""
-    offered = {
-        name: prices.get(currency, "" if prices else "0")
-        for name, prices in settings.SHIPPING_METHODS.items()
-    }
+    offered = {name: prices.get(currency, "" if prices else "0") for name, prices in settings.SHIPPING_METHODS.items()}
     return [
-        (name, f"{method_name(name)} – {money(price, currency) if price != '0' else _('free')}")
+        (name, f"{method_name(name)}: {money(price, currency) if price != '0' else _('free')}")
         for name, price in offered.items()
         if price
     ]

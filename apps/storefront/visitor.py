@@ -1,9 +1,10 @@
 """Who is looking at the pages: their log-in and their cart, in the session of their browser.
 
-The API's tokens never reach the browser. They lie in a record of their own beside the session, so that two requests that
-are answered at the same time cannot put back a refresh token that was used: the API would end the log-in for that.
+The API's tokens never reach the browser. They lie in a record of their own beside the session, so that two requests
+that are answered at the same time cannot put back a refresh token that was used: the API would end the log-in for that.
 """
 
+from contextlib import suppress
 from time import sleep, time
 from typing import Any
 
@@ -58,10 +59,8 @@ class Visitor:
 
     def log_out(self) -> None:
         """End the log-in, here and at the API. The cart goes with it: the next at this browser may be another."""
-        try:
+        with suppress(LoggedOut, Refused):  # it has ended already, or ends when its token does
             self.call("DELETE", "users/logout")
-        except (LoggedOut, Refused):
-            pass  # it has ended already, or ends when its token does
         self._forget()
         for name in (_CART, _PLACED):
             self._session.pop(name, None)
@@ -93,7 +92,7 @@ class Visitor:
         token: str = vault["access"]
         return token
 
-    def _refreshed(self, vault_key: str) -> SessionBase:
+    def _refreshed(self, vault_key: str) -> SessionStore:
         """The vault with tokens that last. Only one request exchanges them; others wait for it."""
         lock = f"storefront-refresh-{vault_key}"
         for _ in range(_TRIES):

@@ -582,6 +582,7 @@ LOGGING = {
         "celery.app.trace": {"level": "WARNING"},
         "celery.beat": {"level": "WARNING"},
         "django_guid": {"level": "WARNING"},
+        "httpx": {"level": "WARNING"},  # a line for each call of the storefront
         "stripe": {"level": "WARNING"},  # below, it would print what customers pay with
     },
 }

@@ -46,6 +46,7 @@ class Visitor:
         narrow: bool = False,
         scheme: Literal["light", "dark"] = "light",
         language: str = "en-GB",
+        java_script_enabled: bool = True,
     ) -> None:
         self.shop = shop
         self.faults: list[str] = []
@@ -55,6 +56,7 @@ class Visitor:
             color_scheme=scheme,
             locale=language,
             reduced_motion="reduce",
+            java_script_enabled=java_script_enabled,
         )
         context.set_default_timeout(15_000)
         self.page: Page = context.new_page()

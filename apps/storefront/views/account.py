@@ -60,8 +60,8 @@ def log_out(request: Shopper) -> HttpResponse:
 @require_http_methods(_ASKED_AND_SENT)
 @page
 def verify(request: Shopper) -> HttpResponse:
-    """Confirm an e-mail address with the token that was sent there. By a button: programs that look through mails follow
-    links.
+    """Confirm an e-mail address with the token that was sent there. By a button, as programs that look through mails
+    follow links.
     """
     token = request.POST.get("token") or request.GET.get("token", "")
     if request.method == "POST":
