@@ -25,6 +25,7 @@ urlpatterns = [
     path("api/auth/login/", pages.LogInView.as_view()),
     path("api/auth/", include("rest_framework.urls")),
     *shared.DOCUMENTS,
+    path("api/problems/", pages.error_codes, name="problems"),
     *shared.MEDIA,
     *shared.NOTHING,
 ]

@@ -31,8 +31,9 @@ def log_in(visitor: Visitor, email: str = "customer@example.com", password: str 
 
 def put_into_cart(page: Page, name: str = PRODUCT) -> None:
     page.goto("/shop/products?q=" + name)
-    page.get_by_role("link", name=name).first.click()
+    page.locator(".card").get_by_role("link", name=name).click()
     page.locator("form.buy").get_by_role("button").click()
+    expect(page.locator(".count")).to_be_visible()
 
 
 def order(page: Page) -> None:
@@ -47,13 +48,13 @@ def order(page: Page) -> None:
 def test_from_a_search_to_a_paid_order(visit: Callable[..., Visitor]) -> None:
     visitor = visit()
     page = visitor.go("/shop/")
-    visitor.look("shop-home")
+    visitor.look("shop-home", whole=False)
     page.get_by_role("searchbox").press_sequentially("lamp", delay=20)
     expect(page.locator(".suggestions").get_by_role("link", name=PRODUCT)).to_be_visible()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Results for “lamp”")).to_be_visible()
     visitor.look("shop-search")
-    page.get_by_role("link", name=PRODUCT).first.click()
+    page.locator(".card").get_by_role("link", name=PRODUCT).click()
     page.get_by_role("button", name="Put into the cart").click()
     expect(page.locator("#added")).to_contain_text(f"“{PRODUCT}” is in your cart.")
     expect(page.locator(".count")).to_have_text("1 in it")
@@ -154,7 +155,7 @@ def test_on_a_telephone(visit: Callable[..., Visitor]) -> None:
     visitor = visit(narrow=True)
     visitor.go("/shop/products?category=home")
     assert visitor.page.evaluate("document.documentElement.scrollWidth") == 390
-    visitor.look("shop-list-narrow")
+    visitor.look("shop-list-narrow", whole=False)
     put_into_cart(visitor.page)
     visitor.go("/shop/cart")
     assert visitor.page.evaluate("document.documentElement.scrollWidth") == 390

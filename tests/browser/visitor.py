@@ -80,8 +80,10 @@ class Visitor:
         self.page.get_by_role("button", name="Log in").click()
         return self.page
 
-    def look(self, name: str) -> None:
-        """Nothing on the page keeps anybody from using it, and no script met an error; take a picture of it."""
+    def look(self, name: str, *, whole: bool = True) -> None:
+        """Nothing on the page keeps anybody from using it, and no script met an error; take a picture of it, or of
+        what the window shows.
+        """
         found = Axe().run(self.page, options=_WCAG).response["violations"]
         grave = [
             f"{each['id']}: {each['help']}\n    " + "\n    ".join(node["html"] for node in each["nodes"][:5])
@@ -92,7 +94,7 @@ class Visitor:
         assert self.faults == [], "\n".join(self.faults)
         if os.environ.get("SCREENSHOTS"):
             PICTURES.mkdir(exist_ok=True)
-            self.page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+            self.page.screenshot(path=PICTURES / f"{name}.png", full_page=whole)
 
     def download(self, name: str) -> Path:
         """What comes when the link or button of that name is pressed, as a file."""

@@ -28,6 +28,15 @@ STATUSES: dict[str, Promise] = {
     "expired": pgettext_lazy("order", "Expired"),
     "refunded": pgettext_lazy("order", "Refunded"),
 }
+_STEPS: dict[str, Promise] = {**STATUSES, "pending": pgettext_lazy("order", "Ordered")}
+# What was done to an order; whatever is not named here is told by where the order then stood.
+_ACTIONS: dict[str, Promise] = {
+    "place": pgettext_lazy("order", "Ordered"),
+    "change": pgettext_lazy("order", "Changed"),
+    "fail_payment": pgettext_lazy("order", "A payment was refused"),
+    "fail_refund": pgettext_lazy("order", "A refund was refused"),
+    "refund_part": pgettext_lazy("order", "Some of it was refunded"),
+}
 _METHODS: dict[str, Promise] = {
     "standard": gettext_lazy("Standard"),
     "express": gettext_lazy("Express"),
@@ -55,6 +64,18 @@ def when(text: str) -> str:
 @register.filter
 def status_name(status: str) -> str:
     return str(STATUSES.get(status, status))
+
+
+@register.filter
+def step_name(status: str) -> str:
+    """A status as a step on an order's way, which may have been taken."""
+    return str(_STEPS.get(status, status))
+
+
+@register.filter
+def happened(entry: JSON) -> str:
+    """An entry of an order's timeline."""
+    return str(_ACTIONS.get(entry["action"]) or status_name(entry["status"]))
 
 
 @register.filter
