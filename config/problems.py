@@ -23,8 +23,9 @@ from apps.common.api.errors import status_of
 PAGE = Path(__file__).parents[1] / "docs" / "problems.md"
 _HEAD = """# Error codes
 
-Every refusal has a `code`, which does not change, and a `detail` for people, which may ([api.md](api.md) has the shape).
-`attr` names the part of the input that it is about. Over gRPC the code is the `reason` of the `ErrorInfo`, and in the trailing metadata as `error-code` ([grpc.md](grpc.md)).
+Every refusal has a `code`, which does not change, and a `detail` for people, which may: [api.md](api.md) has the shape.
+`attr` names the part of the input that it is about. Over gRPC the code is the `reason` of the `ErrorInfo`, and in the
+trailing metadata as `error-code` ([grpc.md](grpc.md)).
 
 This page is written by `python -m config.problems`; the shop shows it at `/api/problems/`.
 """

@@ -310,7 +310,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": [
         "apps.common.api.renderers.JSONRenderer",
-        "rest_framework.renderers.BrowsableAPIRenderer",
+        "apps.common.api.browsable.BrowsableAPIRenderer",
     ],
     "DEFAULT_PARSER_CLASSES": ["apps.common.api.parsers.StrictJSONParser", "rest_framework.parsers.FormParser"],
     "DEFAULT_PAGINATION_CLASS": "apps.common.api.paging.PagePagination",
@@ -348,7 +348,12 @@ _ENUMS = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Cartwright",
-    "DESCRIPTION": "Accounts, catalogue and orders of a headless shop.",
+    "DESCRIPTION": (
+        "Accounts, catalogue and orders of a headless shop. To try calls that need somebody: execute `POST "
+        "/users/login`, copy `access` from its answer, press *Authorize* and paste it. In development, "
+        "`customer@example.com` buys and `admin@example.com` does everything, with the password `cartwright-demo`. "
+        "[What each error code means, and what to do](/api/problems/)."
+    ),
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
