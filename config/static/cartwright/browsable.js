@@ -72,7 +72,7 @@ function showWhatIsBelow() {
 }
 
 // After REST framework's own script, which gives the answer its colours.
-window.addEventListener("load", () => {
+jQuery(() => {
   for (const answer of document.querySelectorAll(".response-info pre")) {
     // It scrolls, so that people without a mouse must reach it.
     answer.tabIndex = 0;
