@@ -1,5 +1,6 @@
 // Pages of the browsable API: what its answers name becomes a link, and its forms are sent as the API reads them.
-
+// (In a function: after a form is sent, REST framework writes the page anew into the same window.)
+(() => {
 // The API reads JSON and URL-encoded bodies; only these forms have files.
 for (const form of document.querySelectorAll('form[enctype="multipart/form-data"]')) {
   if (!form.querySelector('[type="file"]')) form.enctype = "application/x-www-form-urlencoded";
@@ -71,6 +72,26 @@ function showWhatIsBelow() {
   title.after(links);
 }
 
+// What REST framework's templates leave without a name, for people who hear the page.
+function nameThings() {
+  document.documentElement.lang = "en";
+  for (const button of document.querySelectorAll(".dropdown-toggle")) {
+    if (!button.textContent.trim()) button.setAttribute("aria-label", button.dataset.originalTitle || button.title || "More");
+  }
+  for (const gap of document.querySelectorAll(".pagination a[href='#']")) {
+    gap.setAttribute("aria-label", "Pages between");
+  }
+  for (const arrow of document.querySelectorAll(".pagination a")) {
+    if (arrow.textContent.trim() === "«") arrow.setAttribute("aria-label", "Previous page");
+    if (arrow.textContent.trim() === "»") arrow.setAttribute("aria-label", "Next page");
+  }
+  for (const group of document.querySelectorAll(".form-group")) {
+    const label = group.querySelector("label");
+    const field = group.querySelector("input, select, textarea");
+    if (label && field && !field.labels.length) field.setAttribute("aria-label", label.textContent.trim());
+  }
+}
+
 // After REST framework's own script, which gives the answer its colours.
 jQuery(() => {
   for (const answer of document.querySelectorAll(".response-info pre")) {
@@ -81,3 +102,5 @@ jQuery(() => {
   for (const request of document.querySelectorAll(".request-info pre")) request.tabIndex = 0;
 });
 showWhatIsBelow();
+nameThings();
+})();
