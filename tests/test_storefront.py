@@ -418,6 +418,17 @@ def test_too_many_log_ins(user: User, settings: Settings, monkeypatch: pytest.Mo
     assert other.status_code == 302
 
 
+def test_too_many_searches(client: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.RATE_LIMITS = {**settings.RATE_LIMITS, "search": parse_many("1/minute")}
+    monkeypatch.setattr("config.wsgi.application", WSGIHandler())
+
+    pages = [client.get("/shop/products?q=lamp") for _ in range(2)]
+
+    assert [page.status_code for page in pages] == [200, 429]
+    assert 55 <= int(pages[1]["Retry-After"]) <= 60
+    assert f"Try again in {pages[1]['Retry-After']} seconds." in text(pages[1])
+
+
 def test_an_api_that_is_away(client: Client, settings: Settings) -> None:
     settings.STOREFRONT_API = "http://127.0.0.1:9"
 

@@ -135,6 +135,7 @@ def test_in_chinese(visit: Callable[..., Visitor]) -> None:
     page.locator("main").get_by_role("button").click()
     put_into_cart(page)
     expect(page.locator("#added")).to_contain_text(f"“{PRODUCT}”已放入购物车。")
+    visitor.look("shop-chinese")
     page.goto("/shop/checkout")
     for label, text in {
         "姓名": "李雷",

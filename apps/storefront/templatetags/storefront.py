@@ -33,8 +33,8 @@ _STEPS: dict[str, Promise] = {**STATUSES, "pending": pgettext_lazy("order", "Ord
 _ACTIONS: dict[str, Promise] = {
     "place": pgettext_lazy("order", "Ordered"),
     "change": pgettext_lazy("order", "Changed"),
-    "fail_payment": pgettext_lazy("order", "A payment was refused"),
-    "fail_refund": pgettext_lazy("order", "A refund was refused"),
+    "fail_payment": pgettext_lazy("order", "A payment did not go through"),
+    "fail_refund": pgettext_lazy("order", "A refund did not go through"),
     "refund_part": pgettext_lazy("order", "Some of it was refunded"),
 }
 _METHODS: dict[str, Promise] = {
