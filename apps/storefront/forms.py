@@ -49,6 +49,12 @@ _LENGTH = _("At least 8 characters.")
 class LogInForm(Form):
     login = _text(_("E-mail address or name"), "username", most=254)
     password = _password(_("Password"), "current-password")
+    # Only accounts with a second factor are asked for it.
+    otp = forms.CharField(label=_("One-time code"), max_length=32, required=False, widget=forms.HiddenInput)
+
+    def ask_for_code(self) -> None:
+        attributes = {"autocomplete": "one-time-code", "inputmode": "numeric"}
+        self.fields["otp"].widget = forms.TextInput(attrs=attributes)
 
 
 class RegisterForm(Form):

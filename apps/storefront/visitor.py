@@ -46,10 +46,11 @@ class Visitor:
         known: JSON | None = self._session.get(_VISITOR)
         return known["account"] if known else None
 
-    def log_in(self, login: str, password: str) -> None:
+    def log_in(self, login: str, password: str, otp: str = "") -> None:
         """Raises: Refused."""
         name = "email" if "@" in login else "username"
-        pair = self.api.post("users/login", {name: login, "password": password})
+        code = {"otp": otp} if otp else {}
+        pair = self.api.post("users/login", {name: login, "password": password, **code})
         vault = SessionStore()
         _keep(vault, pair)
         # Whoever knew the session's key before the log-in does not know it now.

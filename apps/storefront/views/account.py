@@ -40,8 +40,10 @@ def log_in(request: Shopper) -> HttpResponse:
     form = LogInForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            request.visitor.log_in(form.cleaned_data["login"], form.cleaned_data["password"])
+            request.visitor.log_in(**form.cleaned_data)
         except Refused as refusal:
+            if refusal.has("otp_required"):
+                form.ask_for_code()
             _say_beside(form, refusal)
         else:
             return redirect(safe_next(request))
@@ -117,7 +119,7 @@ def _choose(request: Shopper, token: str) -> HttpResponse:
 
 def _link_problem(refusal: Refused) -> str:
     """What is wrong with a link: whatever is, the visitor wants another."""
-    if refusal.has("throttled"):
+    if refusal.has("throttled") or refusal.has("already_verified"):
         return sentence(refusal.problems[0])
     return _("This link is not valid any more. Ask for a new one.")
 
