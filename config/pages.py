@@ -6,14 +6,22 @@ from django.contrib.auth.views import LoginView
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from config import problems
 from config.views import only_read
 
 
 @only_read
 def landing(request: HttpRequest) -> HttpResponse:
     """Says where everything is; in development also how to try it."""
-    context = {"debug": settings.DEBUG, "base": request.build_absolute_uri("/").rstrip("/")}
+    base = request.build_absolute_uri("/").rstrip("/")
+    context = {"debug": settings.DEBUG, "base": base, "grpc_port": settings.GRPC_PORT}
     return render(request, "landing.html", context)
+
+
+@only_read
+def error_codes(request: HttpRequest) -> HttpResponse:
+    """Says what each refusal of the API means, and what to do."""
+    return render(request, "problems.html", {"entries": problems.entries()})
 
 
 class LogInView(LoginView):

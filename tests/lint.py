@@ -16,6 +16,7 @@ def main(uv: str) -> int:
         "protos keep what they promised (buf breaking)": ["buf", "breaking", "--against", "grpc_api/promised.binpb"],
         "generated code (make proto)": [sys.executable, "-m", "grpc_api.generate", "--check"],
         "docs/permissions.md (python -m tests.permissions)": [sys.executable, "-m", "tests.permissions", "--check"],
+        "docs/problems.md (python -m config.problems)": [sys.executable, "-m", "config.problems", "--check"],
         "migrations (makemigrations --check)": [*manage, "makemigrations", "--check", "--dry-run"],
         "settings and models (manage.py check)": [*manage, "check", "--fail-level", "WARNING"],
         "lock file (uv lock --check)": [uv, "lock", "--check"],

@@ -39,6 +39,7 @@ ORDERS = "Layers inside orders"
 PRODUCTS = "Layers inside products"
 GRPC = "Only the composition roots know gRPC"
 IGNORANT = "apps.events and apps.common know no domain app"
+STOREFRONT = "The storefront knows the public REST API only"
 BREACHES = [
     Breach(PRIVATE, "apps/orders/tasks.py", "from apps.products.models import Product"),
     Breach(PRIVATE, "apps/orders/tests/test_breach.py", "from apps.users.models import User"),
@@ -63,6 +64,8 @@ BREACHES = [
     Breach(GRPC, "apps/orders/services/placing.py", "from grpc_api.clients.users import RemoteUserService"),
     Breach(GRPC, "config/readiness.py", "from grpc_api import metrics"),
     Breach(IGNORANT, "apps/common/money.py", "from config import services"),
+    Breach(STOREFRONT, "apps/storefront/visitor.py", "from apps.users.interface import Role"),
+    Breach(STOREFRONT, "apps/storefront/views/cart.py", "from config import services"),
 ]
 PLACES = {
     "at the top": "\n{line}\n",
@@ -96,7 +99,7 @@ def test_the_house_keeps_its_boundaries(house: Path) -> None:
     result = lint(house)
 
     assert result.returncode == 0, result.stdout
-    assert "Contracts: 7 kept, 0 broken." in result.stdout
+    assert "Contracts: 8 kept, 0 broken." in result.stdout
 
 
 @pytest.mark.once

@@ -3,6 +3,8 @@
 import json
 import logging
 import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from apps.products.store import documents
 from apps.users.interface import Client as ClientInfo
 from apps.users.interface import InvalidToken, Role
 from apps.users.tests.factories import PASSWORD, UserFactory
-from config import readiness, services, views
+from config import problems, readiness, services, views
 from config.urls import monolith
 from tests.services import needs_rabbitmq, needs_redis
 
@@ -69,7 +71,17 @@ NOT_FOUND = error("client_error", "not_found", "There is nothing at this address
 def test_the_landing_page_says_where_everything_is(client: Client) -> None:
     page = client.get("/").content.decode()
 
-    for address in ("/api/docs/", "/api/schema/", "/api/v1/products", "/admin/", "/health", "/ready"):
+    places = (
+        "/shop/",
+        "/api/docs/",
+        "/api/schema/",
+        "/api/problems/",
+        "/api/v1/products",
+        "/admin/",
+        "/health",
+        "/ready",
+    )
+    for address in places:
         assert f'href="{address}"' in page
     assert "cartwright-demo" not in page
 
@@ -86,7 +98,7 @@ def test_in_development_the_landing_page_has_log_ins_and_a_quick_start(client: C
 
 @pytest.mark.django_db
 def test_every_address_of_the_landing_page_answers(client: Client) -> None:
-    links = re.findall(r'href="(/[^"]*)"', client.get("/").content.decode())
+    links = re.findall(r'<a [^>]*href="(/[^"]*)"', client.get("/").content.decode())
 
     assert {link: client.get(link, headers=BROWSER, follow=True).status_code for link in links} == dict.fromkeys(
         links, 200
@@ -456,3 +468,29 @@ def test_media(client: Client, settings: Settings, tmp_path: Path) -> None:
         missing = client.get(f"/media/{address}")
         assert (missing.status_code, missing.json()) == (404, NOT_FOUND)
         assert "Cache-Control" not in missing
+
+
+def test_the_page_of_error_codes(client: Client) -> None:
+    page = client.get("/api/problems/").content.decode()
+
+    row = page[page.index('id="out_of_stock"') :].partition("</tr>")[0]
+    assert re.findall("<td>(.*?)</td>", row) == [
+        "<code>out_of_stock</code>",
+        "409",
+        "<small>RESOURCE_EXHAUSTED</small>",
+        "Names each line that is short, with what is available.",
+        "Order no more than each <code>detail</code> says is available.",
+    ]
+
+
+# It lists what is loaded: in a process of its own, which has no errors of tests.
+@pytest.mark.once
+def test_docs_list_every_error_code() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "config.problems", "--check"], capture_output=True, text=True, check=False
+    )
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert {entry.code for entry in problems.entries()} <= set(
+        re.findall("^. `([a-z_]+)`", problems.PAGE.read_text(), re.MULTILINE)
+    )

@@ -45,6 +45,7 @@ if not DEBUG:
 _PAGES_APPS = [
     *("unfold", "unfold.contrib.filters"),
     *("django.contrib.admin", "django.contrib.sessions", "django.contrib.messages"),
+    "apps.storefront",
 ]
 _ACCOUNTS_APPS = ["django.contrib.auth", "django.contrib.contenttypes"]
 INSTALLED_APPS = [
@@ -319,7 +320,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": [
         "apps.common.api.renderers.JSONRenderer",
-        "rest_framework.renderers.BrowsableAPIRenderer",
+        "apps.common.api.browsable.BrowsableAPIRenderer",
     ],
     "DEFAULT_PARSER_CLASSES": ["apps.common.api.parsers.StrictJSONParser", "rest_framework.parsers.FormParser"],
     "DEFAULT_PAGINATION_CLASS": "apps.common.api.paging.PagePagination",
@@ -358,7 +359,12 @@ _ENUMS = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Cartwright",
-    "DESCRIPTION": "Accounts, catalogue and orders of a headless shop.",
+    "DESCRIPTION": (
+        "Accounts, catalogue and orders of a headless shop. To try calls that need somebody: execute `POST "
+        "/users/login`, copy `access` from its answer, press *Authorize* and paste it. In development, "
+        "`customer@example.com` buys and `admin@example.com` does everything, with the password `cartwright-demo`. "
+        "[What each error code means, and what to do](/api/problems/)."
+    ),
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
@@ -575,6 +581,8 @@ STAFF_EMAIL = env.text("STAFF_EMAIL", "staff@example.com")
 SHOP_NAME = env.text("SHOP_NAME", "Cartwright")
 SHOP_ADDRESS = env.text("SHOP_ADDRESS")
 SUPPORT_EMAIL = env.text("SUPPORT_EMAIL")
+# Where the demo storefront finds the REST API; in this process if it is not set.
+STOREFRONT_API = env.url("STOREFRONT_API", ("http", "https"))
 
 LOG_LEVEL = env.choice("LOG_LEVEL", ("debug", "info", "warning", "error"), "info").upper()
 LOG_FORMAT = env.choice("LOG_FORMAT", ("console", "json"), "console" if DEBUG else "json")
@@ -596,6 +604,7 @@ LOGGING = {
         "celery.app.trace": {"level": "WARNING"},
         "celery.beat": {"level": "WARNING"},
         "django_guid": {"level": "WARNING"},
+        "httpx": {"level": "WARNING"},  # a line for each call of the storefront
         "stripe": {"level": "WARNING"},  # below, it would print what customers pay with
     },
 }

@@ -46,6 +46,7 @@ class Visitor:
         narrow: bool = False,
         scheme: Literal["light", "dark"] = "light",
         language: str = "en-GB",
+        java_script_enabled: bool = True,
     ) -> None:
         self.shop = shop
         self.faults: list[str] = []
@@ -55,6 +56,7 @@ class Visitor:
             color_scheme=scheme,
             locale=language,
             reduced_motion="reduce",
+            java_script_enabled=java_script_enabled,
         )
         context.set_default_timeout(15_000)
         self.page: Page = context.new_page()
@@ -79,8 +81,10 @@ class Visitor:
         self.page.get_by_role("button", name="Log in").click()
         return self.page
 
-    def look(self, name: str) -> None:
-        """Nothing on the page keeps anybody from using it, and no script met an error; take a picture of it."""
+    def look(self, name: str, *, whole: bool = True) -> None:
+        """Nothing on the page keeps anybody from using it, and no script met an error; take a picture of it, or of
+        what the window shows.
+        """
         found = Axe().run(self.page, options=_WCAG).response["violations"]
         grave = [
             f"{each['id']}: {each['help']}\n    " + "\n    ".join(node["html"] for node in each["nodes"][:5])
@@ -91,7 +95,7 @@ class Visitor:
         assert self.faults == [], "\n".join(self.faults)
         if os.environ.get("SCREENSHOTS"):
             PICTURES.mkdir(exist_ok=True)
-            self.page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+            self.page.screenshot(path=PICTURES / f"{name}.png", full_page=whole)
 
     def download(self, name: str) -> Path:
         """What comes when the link or button of that name is pressed, as a file."""

@@ -60,6 +60,13 @@ _NEW_ORDER = OpenApiExample(
     },
 )
 
+_OTHER_LINES = OpenApiExample(
+    "One lamp instead",
+    request_only=True,
+    value={"items": [{"product_id": "01938d5e-7b1a-7c3e-9a51-0242ac120002", "quantity": 1}]},
+)
+_REASON = OpenApiExample("Why", request_only=True, value={"reason": "Asked for by telephone."})
+
 
 _CHANGED = {200: OrderSerializer, 409: refusal("out_of_stock", "invalid_transition", "order_busy")}
 
@@ -127,6 +134,7 @@ class OrderView(APIView):
         description="`items` are all its lines from then on. What else is not given stays as it is.",
         request=ReplacedOrderSerializer,
         responses=_CHANGED,
+        examples=[_OTHER_LINES],
     )
     def put(self, request: Request, order_id: UUID) -> Response:
         return self._change(request, order_id, ReplacedOrderSerializer.read(request))
@@ -136,6 +144,7 @@ class OrderView(APIView):
         description="What is not given stays as it is; `items`, if given, are all its lines from then on.",
         request=ChangedOrderSerializer,
         responses=_CHANGED,
+        examples=[_OTHER_LINES],
     )
     def patch(self, request: Request, order_id: UUID) -> Response:
         return self._change(request, order_id, ChangedOrderSerializer.read(request))
@@ -227,6 +236,7 @@ class CancelView(ActionView):
         summary="Cancel an order; a paid one is refunded",
         request=ReasonSerializer,
         responses={200: OrderSerializer, 409: _MOVED},
+        examples=[_REASON],
     )
     def post(self, request: Request, order_id: UUID) -> Response:
         return self.act(request, order_id, services.orders().cancel_order)
@@ -235,7 +245,10 @@ class CancelView(ActionView):
 @extend_schema(tags=["orders"])
 class ShipView(ActionView):
     @extend_schema(
-        summary="Mark a paid order as shipped", request=ReasonSerializer, responses={200: OrderSerializer, 409: _MOVED}
+        summary="Mark a paid order as shipped",
+        request=ReasonSerializer,
+        responses={200: OrderSerializer, 409: _MOVED},
+        examples=[_REASON],
     )
     def post(self, request: Request, order_id: UUID) -> Response:
         return self.act(request, order_id, services.orders().ship_order)
@@ -247,6 +260,7 @@ class DeliverView(ActionView):
         summary="Mark a shipped order as delivered",
         request=ReasonSerializer,
         responses={200: OrderSerializer, 409: _MOVED},
+        examples=[_REASON],
     )
     def post(self, request: Request, order_id: UUID) -> Response:
         return self.act(request, order_id, services.orders().deliver_order)

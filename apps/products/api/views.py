@@ -190,7 +190,7 @@ class ProductView(APIView):
         parameters=[IF_MATCH, ETAG],
         request=ProductInput,
         responses={200: ProductSchema, 409: refusal("sku_taken")},
-        examples=[examples.PRODUCT],
+        examples=[examples.NEW_PRODUCT, examples.PRODUCT],
     )
     def put(self, request: Request, product_id: UUID) -> Response:
         return self._update(request, product_id, {**_PUT_DEFAULTS, **ProductInput.read(request)})
@@ -353,7 +353,7 @@ class CategoryView(APIView):
         summary="Change a category",
         request=CategoryInput,
         responses={200: CategorySchema, 409: refusal("category_exists", "category_cycle")},
-        examples=[examples.CATEGORY],
+        examples=[examples.NEW_CATEGORY, examples.CATEGORY],
     )
     def patch(self, request: Request, category_id: UUID) -> Response:
         return self._update(category_id, CategoryInput.read(request, partial=True))
