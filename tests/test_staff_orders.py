@@ -267,8 +267,8 @@ class TestWhoMay:
         for name in ("ship", "deliver", "cancel", "refund"):
             data = {"refund_id": str(new_id()), "confirmed": "on"}
             assert client.post(f"{LIST}{order.id}/{name}/", data).status_code == status
-            data = {"action": name, "confirmed": "yes", "_selected_action": [str(order.id)]}
-            assert client.post(LIST, data).status_code == status
+            chosen = {"action": name, "confirmed": "yes", "_selected_action": str(order.id)}
+            assert client.post(LIST, chosen).status_code == status
         assert (Order.objects.get().status, LogEntry.objects.count()) == ("paid", 0)
 
     def test_order_staff_see_no_catalogue_and_nobody_an_order_that_is_not_there(self, clerk: Client) -> None:
