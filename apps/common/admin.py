@@ -30,7 +30,7 @@ admin.site.index_title = _("Dashboard")
 def amount_column(name: str, currency: str = "currency") -> Callable[[Model], str]:
     """Shows an amount with the places of its currency, which is beside it or in a row that it belongs to."""
 
-    @admin.display(description=name.replace("_", " "), ordering=name)
+    @admin.display(description=_(name.replace("_", " ")), ordering=name)
     def show(row: Model) -> str:
         code = attrgetter(currency)(row)
         return f"{quantize(getattr(row, name), code)}\N{NO-BREAK SPACE}{code}"
