@@ -113,4 +113,7 @@ def test_the_pages_speak_chinese(visit: Visit) -> None:
     page.get_by_role("button", name="菜单").last.click()
     expect(page.get_by_role("link", name="商品", exact=True)).to_be_visible()
     page.get_by_role("link", name="商品", exact=True).click()
+    page.get_by_placeholder("名称中的词").fill("lamp")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="Wall lamp Façade")).to_be_visible()
     visitor.look("products-narrow-chinese")
