@@ -55,6 +55,7 @@ class ModelAdmin(ThemedModelAdmin, admin.ModelAdmin[_Row]):  # type: ignore[misc
 
     paginator = InfinitePaginator
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     list_disable_select_all = True
     list_per_page = 50
     # Fields of which the history tells that they have changed, and not what they held.

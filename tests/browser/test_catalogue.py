@@ -57,8 +57,10 @@ def test_a_product_is_added_with_a_picture_and_its_stock_corrected(visit: Visit,
     page.get_by_text("Pictures", exact=True).first.click()
     expect(page.locator("img[src*='/media/']")).to_be_visible()
     visitor.look("product-pictures")
-    page.get_by_text("Stock", exact=True).last.focus()
+    # By the keyboard, as all of it can be done.
+    page.get_by_role("button", name="Stock", exact=True).focus()
     page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="The whole ledger")).to_be_visible()
     page.get_by_role("link", name="Correct stock").last.click()
     visitor.look("stock-correction")
     page.get_by_label("So many went out").check()
@@ -117,3 +119,6 @@ def test_the_pages_speak_chinese(visit: Visit) -> None:
     page.keyboard.press("Enter")
     expect(page.get_by_role("link", name="Wall lamp Façade")).to_be_visible()
     visitor.look("products-narrow-chinese")
+    page.get_by_role("link", name="Wall lamp Façade").click()
+    expect(page.get_by_role("button", name="保存", exact=True)).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("window.innerWidth")
