@@ -1,6 +1,7 @@
 """What staff have done is noted, with what there was before."""
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -102,6 +103,7 @@ def test_a_form_leaves_what_there_was_before_and_the_history_shows_it(
     content = client.get(f"{page}history/").content.decode()
     assert "&lt;i&gt;Lamps&lt;/i&gt;" in content
     assert "<i>Lamps</i>" not in content
+    assert re.search(r">\s*2 entries\s*<", content)
     assert content.index("Lights</del>") < content.index("&lt;i&gt;Lamps&lt;/i&gt;</ins>")
 
 

@@ -103,7 +103,13 @@ class TestFinding:
 
     def test_lists_count_nothing_and_ask_nothing_of_each_row(self, clerk: Client) -> None:
         lamp = make_product(stock=100)
-        for path in (LIST, f"{LIST}?q=lamp", f"{LIST}?status__exact=paid&payment=succeeded", "/admin/orders/payment/"):
+        for path in (
+            LIST,
+            f"{LIST}?q=lamp",
+            f"{LIST}?status__exact=paid&payment=succeeded",
+            f"{LIST}?_facets=True",
+            "/admin/orders/payment/",
+        ):
             sent_before = None
             for _ in range(2):
                 for _ in range(3):
@@ -189,7 +195,7 @@ class TestSteps:
     @pytest.mark.parametrize("action", ["cancel", "refund"])
     def test_several_orders_are_paid_back_after_a_question_only(self, clerk: Client, action: str) -> None:
         orders = [pay(place(new_id(), (make_product(), 1))) for _ in range(2)]
-        data = {"action": action, "_selected_action": [str(order.id) for order in orders]}
+        data: dict[str, Any] = {"action": action, "_selected_action": [str(order.id) for order in orders]}
         asked = clerk.post(LIST, data)
         page = asked.content.decode()
         assert all(f'value="{order.id}"' in page for order in orders)
@@ -265,9 +271,9 @@ class TestWhoMay:
         order = pay(place(new_id(), (make_product(), 1)))
         client = client_of(role)
         for name in ("ship", "deliver", "cancel", "refund"):
-            data = {"refund_id": str(new_id()), "confirmed": "on"}
-            assert client.post(f"{LIST}{order.id}/{name}/", data).status_code == status
-            chosen = {"action": name, "confirmed": "yes", "_selected_action": str(order.id)}
+            sure = {"refund_id": str(new_id()), "confirmed": "on"}
+            assert client.post(f"{LIST}{order.id}/{name}/", sure).status_code == status
+            chosen = {"action": name, "confirmed": "yes", "_selected_action": [str(order.id)]}
             assert client.post(LIST, chosen).status_code == status
         assert (Order.objects.get().status, LogEntry.objects.count()) == ("paid", 0)
 

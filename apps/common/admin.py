@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
-from django.db.models import Model
+from django.core.paginator import Paginator
+from django.db.models import Model, QuerySet
 from django.forms import Form
 from django.http import HttpRequest
 from django.template.loader import render_to_string
@@ -29,7 +30,7 @@ admin.site.index_title = _("Dashboard")
 def amount_column(name: str, currency: str = "currency") -> Callable[[Model], str]:
     """Shows an amount with the places of its currency, which is beside it or in a row that it belongs to."""
 
-    @admin.display(description=name.replace("_", " "), ordering=name)
+    @admin.display(description=_(name.replace("_", " ")), ordering=name)
     def show(row: Model) -> str:
         code = attrgetter(currency)(row)
         return f"{quantize(getattr(row, name), code)}\N{NO-BREAK SPACE}{code}"
@@ -54,10 +55,24 @@ class ModelAdmin(ThemedModelAdmin, admin.ModelAdmin[_Row]):  # type: ignore[misc
 
     paginator = InfinitePaginator
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     list_disable_select_all = True
     list_per_page = 50
     # Fields of which the history tells that they have changed, and not what they held.
     private_fields: Sequence[str] = ()
+
+    def get_paginator(
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[Any],
+        per_page: int,
+        orphans: int = 0,
+        allow_empty_first_page: bool = True,  # noqa: FBT001, FBT002 - as in Django
+    ) -> Paginator[Any]:
+        """The history of one row is counted: it is short."""
+        is_history = queryset.model is LogEntry and self.model is not LogEntry
+        paginator = Paginator if is_history else self.paginator
+        return paginator(queryset, per_page, orphans, allow_empty_first_page)
 
     def construct_change_message(
         self,

@@ -24,6 +24,8 @@ class LongList:
     # Nobody ships a million orders by a click.
     list_disable_select_all = True
     list_filter_submit = True
+    # Beside each box of a filter, how many rows it would leave: that is to count them all.
+    show_facets = admin.ShowFacets.NEVER
 
     class Media:
         css = {"all": ("common/long_lists.css",)}

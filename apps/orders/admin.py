@@ -211,8 +211,10 @@ class _MoneyAdmin(LongList, ReadOnlyAdmin[Any]):
 @admin.register(Payment)
 class PaymentAdmin(_MoneyAdmin):
     list_display = ["created_at", "order_", "amount_", "refunded_amount_", "method", "state", "failure_code"]
-    exclude = ["amount", "refunded_amount", "currency", "status", "order"]
-    readonly_fields = ["order_", "amount_", "refunded_amount_", "state"]
+    fields = readonly_fields = (
+        *("order_", "state", "amount_", "refunded_amount_", "method", "provider", "transaction_id"),
+        *("failure_code", "failure_detail", "created_at", "paid_at", "updated_at", "asked_at"),
+    )
     amount_ = staticmethod(amount_column("amount"))
     refunded_amount_ = staticmethod(amount_column("refunded_amount"))
     inlines = [RefundInline]
@@ -223,8 +225,10 @@ class PaymentAdmin(_MoneyAdmin):
 @admin.register(Refund)
 class RefundAdmin(_MoneyAdmin):
     list_display = ["created_at", "order_", "amount_", "state", "restock", "reason", "failure_code"]
-    exclude = ["amount", "currency", "status", "order"]
-    readonly_fields = ["order_", "amount_", "state"]
+    fields = readonly_fields = (
+        *("order_", "payment", "state", "amount_", "lines", "restock", "reason", "actor_id", "transaction_id"),
+        *("failure_code", "failure_detail", "ends_as", "created_at", "refunded_at", "updated_at", "asked_at"),
+    )
     amount_ = staticmethod(amount_column("amount"))
     state = staticmethod(state_column(REFUND_NAMES, MONEY_COLOURS))
     list_filter = [choice_filter("status", REFUND_NAMES, gettext_lazy("status"))]

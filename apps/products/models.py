@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from apps.common.ids import new_id
 from apps.common.money import MAX_DIGITS, MAX_PLACES
@@ -26,13 +27,15 @@ class Category(models.Model):
     """A node of the category tree. `path` lists its ancestors and itself, so that a subtree is one prefix."""
 
     id = models.UUIDField(primary_key=True, db_column="_id", default=new_id, editable=False)
-    name = models.CharField(max_length=100, validators=_LINE)
+    name = models.CharField(_("name"), max_length=100, validators=_LINE)
     name_folded = models.CharField(max_length=300, editable=False)
     sibling_key = models.CharField(
         max_length=400, unique=True, editable=False, help_text="Its parent and its folded name: siblings differ."
     )
-    slug = models.SlugField(max_length=120, unique=True, allow_unicode=True)
-    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="children")
+    slug = models.SlugField(_("slug"), max_length=120, unique=True, allow_unicode=True)
+    parent = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="children", verbose_name=_("parent")
+    )
     path = models.CharField(max_length=400, editable=False, db_index=True)
     unsettled = models.BooleanField(
         default=False, editable=False, help_text="In a document store: what follows from its change may be to come."
@@ -41,8 +44,9 @@ class Category(models.Model):
     updated_at = models.DateTimeField(default=now, editable=False)
 
     class Meta:
+        verbose_name = _("category")
+        verbose_name_plural = _("categories")
         ordering = ["name_folded", "id"]
-        verbose_name_plural = "categories"
         indexes = [models.Index(fields=["name_folded", "id"], name="category_by_name")]
 
     def __str__(self) -> str:
@@ -100,6 +104,8 @@ class Product(models.Model):
     objects = ProductManager()
 
     class Meta:
+        verbose_name = _("product")
+        verbose_name_plural = _("products")
         ordering = ["-id"]
         indexes = [
             models.Index(fields=["price", "id"], condition=Q(active=True), name="product_by_price"),
@@ -124,11 +130,13 @@ class StockLevel(models.Model):
     """What is in the warehouse and what of it is promised. The database itself refuses to sell what is not there."""
 
     product_id = models.UUIDField(primary_key=True)
-    on_hand = models.IntegerField(default=0)
-    reserved = models.IntegerField(default=0)
+    on_hand = models.IntegerField(_("on hand"), default=0)
+    reserved = models.IntegerField(_("reserved"), default=0)
     version = models.PositiveIntegerField(default=1, help_text="Counts the changes of what is on hand.")
 
     class Meta:
+        verbose_name = _("stock level")
+        verbose_name_plural = _("stock levels")
         constraints = [
             models.CheckConstraint(
                 condition=Q(reserved__gte=0, reserved__lte=F("on_hand"), on_hand__lte=MAX_STOCK),
@@ -147,7 +155,7 @@ class Reservation(models.Model):
     them.
     """
 
-    order_id = models.UUIDField(primary_key=True)
+    order_id = models.UUIDField(_("order"), primary_key=True)
     lines = models.JSONField(encoder=DjangoJSONEncoder)
     returns = models.JSONField(default=list, help_text="What came back after it was deducted, and for which return.")
     state = models.CharField(
@@ -156,10 +164,12 @@ class Reservation(models.Model):
     change = models.PositiveIntegerField(
         default=0, help_text="The number of the last change of lines that was asked for."
     )
-    expires_at = models.DateTimeField()
+    expires_at = models.DateTimeField(_("expires at"))
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
+        verbose_name = _("reservation")
+        verbose_name_plural = _("reservations")
         indexes = [
             models.Index(fields=["expires_at"], condition=Q(state="active"), name="reservation_to_expire"),
             models.Index(fields=["order_id"], condition=Q(state="active"), name="reservation_active"),
@@ -180,14 +190,16 @@ class StockMovement(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     product_id = models.UUIDField()
     delta = models.IntegerField()
-    kind = models.CharField(max_length=10, choices=[(kind, kind) for kind in MovementKind])
-    reason = models.CharField(max_length=200, blank=True)
-    order_id = models.UUIDField(null=True)
+    kind = models.CharField(_("kind"), max_length=10, choices=[(kind, kind) for kind in MovementKind])
+    reason = models.CharField(_("reason"), max_length=200, blank=True)
+    order_id = models.UUIDField(_("order"), null=True)
     return_id = models.UUIDField(null=True, help_text="Which of the order's returns.")
     actor_id = models.UUIDField(null=True)
-    created_at = models.DateTimeField(default=timezone.now)
+    created_at = models.DateTimeField(_("when"), default=timezone.now)
 
     class Meta:
+        verbose_name = _("stock movement")
+        verbose_name_plural = _("stock movements")
         ordering = ["-id"]
         indexes = [models.Index(fields=["product_id", "-id"], name="movement_of_product")]
         constraints = [
@@ -214,25 +226,26 @@ class ImportJob(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     state = models.CharField(max_length=8, choices=State, default=State.QUEUED)
-    dry_run = models.BooleanField(help_text="Says what the file would do, and changes nothing.")
+    dry_run = models.BooleanField(_("dry run"), help_text="Says what the file would do, and changes nothing.")
     file_name = models.CharField(max_length=150, blank=True)
     delimiter = models.CharField(max_length=1)
     columns = models.JSONField(help_text="The header, as it stands in the file.")
-    total = models.PositiveIntegerField(default=0)
+    total = models.PositiveIntegerField(_("rows"), default=0)
     done = models.PositiveIntegerField(default=0)
-    created = models.PositiveIntegerField(default=0)
-    updated = models.PositiveIntegerField(default=0)
-    unchanged = models.PositiveIntegerField(default=0)
-    failed = models.PositiveIntegerField(default=0)
+    created = models.PositiveIntegerField(_("created"), default=0)
+    updated = models.PositiveIntegerField(_("updated"), default=0)
+    unchanged = models.PositiveIntegerField(_("unchanged"), default=0)
+    failed = models.PositiveIntegerField(_("failed"), default=0)
     new_categories = models.JSONField(default=list)
     requested_by = models.UUIDField(null=True)
-    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+    created_at = models.DateTimeField(_("when"), default=timezone.now, db_index=True)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
     class Meta:
+        verbose_name = _("import")
+        verbose_name_plural = _("imports")
         ordering = ["-id"]
-        verbose_name = "import"
 
     def __str__(self) -> str:
         return self.file_name or "a file without a name"
@@ -288,7 +301,8 @@ class ProductsEvent(OutboxEvent):
 
     class Meta:
         proxy = True
-        verbose_name = "event"
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
 
 
 class ProductsFailedDelivery(FailedDelivery):
@@ -296,5 +310,5 @@ class ProductsFailedDelivery(FailedDelivery):
 
     class Meta:
         proxy = True
-        verbose_name = "failed delivery"
-        verbose_name_plural = "failed deliveries"
+        verbose_name = _("failed delivery")
+        verbose_name_plural = _("failed deliveries")

@@ -97,7 +97,7 @@ def _movements() -> Rows:
         headers=[_("when"), _("product"), _("change"), _("reason")],
         rows=[
             [
-                Cell(date_format(localtime(row.created_at), _("M j, H:i"))),
+                Cell(date_format(localtime(row.created_at), _("M j, H:i")).replace(" ", "\N{NO-BREAK SPACE}")),
                 _product(row.product_id, names),
                 Cell(f"{row.delta:+d}", tone="success" if row.delta > 0 else "warning"),
                 Cell(row.reason or _(row.kind)),

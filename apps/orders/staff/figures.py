@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo, available_timezones
 
 from django import forms
+from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.template.response import TemplateResponse
@@ -189,6 +190,7 @@ class ReportingAdmin(ReadOnlyAdmin[Order]):
             **self.admin_site.each_context(request),
             "title": _("Reports"),
             "content_title": _("Reports"),
+            "shop": settings.SHOP_NAME,
             "form": form,
             "zones": sorted(name for name in available_timezones() if name.startswith(_REGIONS)),
         }

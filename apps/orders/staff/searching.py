@@ -91,6 +91,10 @@ class PaymentFilter(ChoiceFilter):
 class DaysFilter(RangeDateFilter):  # type: ignore[misc] # the theme has no types
     """Whole days, both included. The theme's own would leave out most of the last."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as in Django
+        super().__init__(*args, **kwargs)
+        self.title = _("day (UTC)")
+
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
         first, last = (
             parse_date_str(self.used_parameters.get(f"{self.field_path}_{end}") or "") for end in ("from", "to")
