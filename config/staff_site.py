@@ -7,7 +7,6 @@ from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import gettext_noop
 
 _May = Callable[[HttpRequest], bool]
 
@@ -107,6 +106,11 @@ UNFOLD: dict[str, Any] = {
         "chart": {"bar": "oklch(58% .22 277)"},
     },
 }
+
+
+def gettext_noop(text: str) -> str:
+    """Marks a text as one to be translated. Django's own asks for the settings, which are being read here."""
+    return text
 
 
 # What the theme itself says; it has no translation of its own into every language of these pages.

@@ -5,8 +5,9 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from django.contrib import admin
-from django.contrib.admin.models import LogEntry
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth import get_user_model
+from django.contrib.contenttypes.models import ContentType
 from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
 from django.forms import Form
@@ -22,6 +23,7 @@ from apps.common import staff_log
 from apps.common.money import quantize
 
 _Row = TypeVar("_Row", bound=Model)
+_LONGEST_NAME = 200
 
 admin.site.site_title = admin.site.site_header = "Cartwright"
 admin.site.index_title = _("Dashboard")
@@ -47,7 +49,14 @@ def record(
     the names of fields; of those that are the same, nothing is noted, and no value of a field named as a secret.
     """
     assert request.user.pk is not None  # noqa: S101 - the staff pages ask for a log-in
-    staff_log.write(user_id=request.user.pk, row=row, action=action, before=before, after=after)
+    LogEntry.objects.create(
+        user_id=request.user.pk,
+        content_type=ContentType.objects.get_for_model(row, for_concrete_model=False),
+        object_id=str(row.pk),
+        object_repr=str(row)[:_LONGEST_NAME],
+        action_flag=CHANGE,
+        change_message=staff_log.message_of(action, before, after),
+    )
 
 
 class ModelAdmin(ThemedModelAdmin, admin.ModelAdmin[_Row]):  # type: ignore[misc] # the theme has no types

@@ -8,19 +8,18 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-from uuid import UUID
+from typing import TYPE_CHECKING, Any
 
-from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
-from django.contrib.contenttypes.models import ContentType
-from django.db.models import Model
 from django.forms import BaseForm, ModelChoiceField, PasswordInput
 from django.utils.text import capfirst
 from django.utils.translation import gettext, override
 
+if TYPE_CHECKING:
+    # A process that has no staff pages reads this file too, with all tags of templates.
+    from django.contrib.admin.models import LogEntry
+
 _SECRET = re.compile(r"password|secret|token", re.IGNORECASE)
 _LONGEST = 300
-_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -33,21 +32,13 @@ class Change:
     is_secret: bool = False
 
 
-def write(*, user_id: UUID, row: Model, action: str, before: Mapping[str, object], after: Mapping[str, object]) -> None:
-    """Note what a person has done to a row, by a service and not by a form; the action is named in English."""
+def message_of(action: str, before: Mapping[str, object], after: Mapping[str, object]) -> str:
+    """What is kept of something that a service did, and not a form; the action is named in English."""
     names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     changes = [_change(name, before.get(name), after.get(name), is_secret=bool(_SECRET.search(name))) for name in names]
     # What is translated is so when it is read.
     with override(None):
-        message = [{"changed": {"action": str(action), **to_message(changes)}}]
-    LogEntry.objects.create(
-        user_id=user_id,
-        content_type=ContentType.objects.get_for_model(row, for_concrete_model=False),
-        object_id=str(row.pk),
-        object_repr=str(row)[:_LONGEST_NAME],
-        action_flag=CHANGE,
-        change_message=json.dumps(message),
-    )
+        return json.dumps([{"changed": {"action": str(action), **to_message(changes)}}])
 
 
 def changes_of(form: BaseForm, private: Sequence[str] = ()) -> list[Change]:
@@ -63,15 +54,17 @@ def to_message(changes: Sequence[Change]) -> dict[str, Any]:
     return {"fields": [each.field for each in changes], "values": values}
 
 
-def sentence_of(entry: LogEntry) -> str:
+def sentence_of(entry: "LogEntry") -> str:
     """What was done, without what has changed."""
     for part in _parts(entry):
         if action := part.get("action"):
             return gettext(action)
-    return {ADDITION: gettext("Added"), CHANGE: gettext("Changed"), DELETION: gettext("Deleted")}[entry.action_flag]
+    if entry.is_addition():
+        return gettext("Added")
+    return gettext("Deleted") if entry.is_deletion() else gettext("Changed")
 
 
-def changes_in(entry: LogEntry) -> list[Change]:
+def changes_in(entry: "LogEntry") -> list[Change]:
     """What has changed, as far as it was noted."""
     return [change for part in _parts(entry) for change in _read(part)]
 
@@ -83,7 +76,7 @@ def _read(part: Mapping[str, Any]) -> Iterator[Change]:
         yield Change(gettext(field), before, after, is_secret=field not in values)
 
 
-def _parts(entry: LogEntry) -> list[dict[str, Any]]:
+def _parts(entry: "LogEntry") -> list[dict[str, Any]]:
     try:
         message = json.loads(entry.change_message or "[]")
     except ValueError:

@@ -37,7 +37,8 @@ def _scarce() -> dict[Supply, list[UUID]]:
     """
     known: dict[Supply, list[UUID]] | None = cache.get(_KEY)
     if known is None:
-        sold = Product.objects.filter(active=True, deleted_at=None).order_by()
+        # What is deleted is inactive.
+        sold = Product.objects.filter(active=True).order_by()
         known = {
             supply: list(in_supply(sold, supply).values_list("pk", flat=True)[:MOST])
             for supply in (Supply.SOLD_OUT, Supply.LOW)

@@ -6,7 +6,6 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -89,8 +88,6 @@ class CorrectStockAdmin(ModelAdmin):  # type: ignore[type-arg] # Django's own cl
         product = self.get_object(request, object_id)
         if product is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[no-any-return]
-        if not self.has_change_permission(request, product):
-            raise PermissionDenied
         before = services.products().get_stock(product_id=product.pk)
         form = CorrectionForm(request.POST or None)
         level = form.carry_out(product.pk, request.user.pk) if form.is_valid() else None
