@@ -33,7 +33,7 @@ admin.site.unregister(Group)
 admin.site.login_form = StaffLogInForm
 admin.site.password_change = change_own_password  # type: ignore[method-assign, assignment]
 
-_ROLE_COLOURS = {Role.ADMIN: "danger", Role.CATALOG_STAFF: "info", Role.ORDER_STAFF: "info"}
+_ROLE_COLOURS = {Role.USER: "plain", Role.ADMIN: "danger", Role.CATALOG_STAFF: "info", Role.ORDER_STAFF: "info"}
 _STATE_COLOURS = {"active": "success", "deactivated": "warning", "erased": "danger"}
 _STATES = {"active": _("Active"), "deactivated": _("Deactivated"), "erased": _("Erased")}
 _ON_PAGE = 10
