@@ -154,3 +154,12 @@ def test_what_is_wrong_is_named_in_one_line(tmp_path: Path, variable: str, value
     assert "Traceback" not in done.stderr
     assert variable in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("service", "mail"), [("users", "users/mail/reset.txt"), ("orders", "orders/mail/order.paid.txt")]
+)
+def test_a_service_by_itself_can_write_its_mail(tmp_path: Path, service: str, mail: str) -> None:
+    look = f"from django.template import Engine; print(Engine.get_default().get_template({mail!r}).name)"
+    done = run(tmp_path, service, "shell", "-c", look, **PEERS)
+    assert (done.returncode, done.stdout.split()[-1]) == (0, mail), done.stderr

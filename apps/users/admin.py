@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.forms import ModelForm
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -33,7 +33,7 @@ admin.site.unregister(Group)
 admin.site.login_form = StaffLogInForm
 admin.site.password_change = change_own_password  # type: ignore[method-assign, assignment]
 
-_ROLE_COLOURS = {Role.ADMIN: "danger", Role.CATALOG_STAFF: "info", Role.ORDER_STAFF: "info"}
+_ROLE_COLOURS = {Role.USER: "plain", Role.ADMIN: "danger", Role.CATALOG_STAFF: "info", Role.ORDER_STAFF: "info"}
 _STATE_COLOURS = {"active": "success", "deactivated": "warning", "erased": "danger"}
 _STATES = {"active": _("Active"), "deactivated": _("Deactivated"), "erased": _("Erased")}
 _ON_PAGE = 10
@@ -47,11 +47,25 @@ def _asks(title: Any, description: Any, button: Any) -> ActionDialog:  # noqa: A
     return ActionDialog(title=title, description=description, form_class=None, form_submit_text=button)
 
 
+class _NamesActor:
+    """Names who has changed something, whose account may be gone."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AccessChange]:
+        actors = User.objects.filter(pk=OuterRef("actor_id")).values("username")[:1]
+        changes: QuerySet[AccessChange] = super().get_queryset(request)  # type: ignore[misc] # the page's
+        return changes.annotate(actor_name=Subquery(actors))
+
+    @display(description=_("changed by"))
+    def changed_by(self, change: AccessChange) -> str:
+        return vars(change).get("actor_name") or str(change.actor_id)
+
+
 class SessionInline(ReadOnlyInline):
     model = Session
     fields = ("device", "address", "created_at", "last_used_at", "expires_at", "revoked_at")
     readonly_fields = fields
     per_page = _ON_PAGE
+    hide_title = True
     tab = True
     verbose_name_plural = _("sessions")
 
@@ -65,15 +79,17 @@ class ActivityInline(ReadOnlyInline):
     fields = ("happened_at", "action", "details")
     readonly_fields = fields
     per_page = _ON_PAGE
+    hide_title = True
     tab = True
     verbose_name_plural = _("activity")
 
 
-class AccessInline(ReadOnlyInline):
+class AccessInline(_NamesActor, ReadOnlyInline):
     model = AccessChange
-    fields = ("at", "role_before", "role_after", "active_before", "active_after", "actor_id")
+    fields = ("at", "role_before", "role_after", "active_before", "active_after", "changed_by")
     readonly_fields = fields
     per_page = _ON_PAGE
+    hide_title = True
     tab = True
     verbose_name_plural = _("changes of access")
 
@@ -100,7 +116,10 @@ class AccountAdmin(ModelAdmin[User], UserAdmin[User]):
     )
     add_fieldsets = ((None, {"fields": ("username", "email", "role", "password1", "password2")}),)
     inlines = (SessionInline, ActivityInline, AccessInline)
-    actions_detail = ("show_orders", "end_sessions", "unlock", "turn_second_factor_off")
+    actions_detail = (
+        "show_orders",
+        {"title": _("Manage"), "items": ["end_sessions", "unlock", "turn_second_factor_off"]},
+    )
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Orders refer to accounts: they are deactivated, not deleted."""
@@ -276,10 +295,10 @@ class ActivityAdmin(ReadOnlyAdmin[Activity]):
 
 
 @admin.register(AccessChange)
-class AccessChangeAdmin(ReadOnlyAdmin[AccessChange]):
+class AccessChangeAdmin(_NamesActor, ReadOnlyAdmin[AccessChange]):
     """Who has changed what somebody may do: before and after."""
 
-    list_display = ("at", "user", "role_before", "role_after", "active_before", "active_after", "actor_id")
+    list_display = ("at", "user", "role_before", "role_after", "active_before", "active_after", "changed_by")
     list_select_related = ("user",)
     list_filter = ("role_after",)
     search_fields = ("user__username_folded", "user__email_folded")

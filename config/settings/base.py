@@ -104,7 +104,9 @@ TEMPLATES = [
             "context_processors": [
                 "django.template.context_processors.request",
                 *(_PAGES_CONTEXT if PROFILE.has_pages else []),
-            ]
+            ],
+            # Not found by itself: without the staff pages there is no log, and mail could not be written.
+            "libraries": {"staff_log": "apps.common.staff_log_tags"} if PROFILE.has_pages else {},
         },
     }
 ]

@@ -35,7 +35,7 @@ _ADMIN = ("admin",)
 RULES = (
     Rule("users", roles=_ADMIN, except_methods="POST"),
     Rule(f"users/{_UUID}", roles=_ADMIN, methods="PATCH"),
-    Rule(f"users/(logout|profile|sessions(/{_UUID})?|activity|password/change|{_UUID})"),
+    Rule(f"users/(logout|profile(/export)?|email/verify/request|sessions(/{_UUID})?|activity|password/change|{_UUID})"),
     # Anybody reads the catalogue; but a token that is no good is refused.
     Rule(_CATALOGUE, methods=_READS, is_public=True),
     Rule(_CATALOGUE, roles=_CATALOG_STAFF, except_methods=_READS),
