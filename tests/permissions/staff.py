@@ -7,6 +7,7 @@ TABLE = """
 page                           catalog  orders  admin
 
 /admin/                        yes      yes     yes
+/admin/admin/                  -        -       yes
 /admin/products/               yes      -       yes
 /admin/orders/                 -        yes     yes
 /admin/users/                  -        -       yes
