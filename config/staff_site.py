@@ -30,6 +30,12 @@ _MENU: list[dict[str, Any]] = [
             _page(_("Orders"), "receipt_long", "orders_order"),
             _page(_("Payments"), "payments", "orders_payment"),
             _page(_("Refunds"), "currency_exchange", "orders_refund"),
+            {
+                "title": _("Reports"),
+                "icon": "bar_chart",
+                "link": reverse_lazy("admin:orders_reports"),
+                "permission": _may_see("orders"),
+            },
         ],
     },
     {
@@ -61,6 +67,7 @@ _MENU: list[dict[str, Any]] = [
             _page(_("Failed: orders"), "error", "orders_ordersfaileddelivery"),
             _page(_("Failed: catalogue"), "error", "products_productsfaileddelivery"),
             _page(_("Failed: customers"), "error", "users_usersfaileddelivery"),
+            _page(_("Inbox of orders"), "inbox", "orders_ordersinboxentry"),
             _page(_("Events of orders"), "bolt", "orders_ordersevent"),
             _page(_("Events of the catalogue"), "bolt", "products_productsevent"),
             _page(_("Events of customers"), "bolt", "users_usersevent"),

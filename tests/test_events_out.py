@@ -271,6 +271,8 @@ def _do_everything() -> None:
         factories.pay(pending, "tok_chargeDeclined")
     orders.cancel_order(order_id=pending.id, actor=SYSTEM)
     products.delete_product(product_id=lamp.id)
+    eve = users.register(username="eve", email="eve@example.com", password="correct horse 9", profile=Profile())
+    users.erase_user(user_id=eve.id, password="correct horse 9")
     deliver_events()
 
 

@@ -12,7 +12,6 @@ from tests.flow import deliver_events
 from tests.test_storefront import log_in, text
 
 # Until accounts mail links.
-pytest.importorskip("apps.users.proofs")
 pytestmark = pytest.mark.django_db
 Mails = list[EmailMultiAlternatives]
 NEW = "another horse 9"
