@@ -26,5 +26,5 @@ def make(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("orders", "0002_staff_lists")]
+    dependencies = [("orders", "0001_initial")]
     operations = [migrations.RunPython(make, migrations.RunPython.noop)]
