@@ -201,7 +201,11 @@ class StockMovement(models.Model):
         verbose_name = _("stock movement")
         verbose_name_plural = _("stock movements")
         ordering = ["-id"]
-        indexes = [models.Index(fields=["product_id", "-id"], name="movement_of_product")]
+        indexes = [
+            models.Index(fields=["product_id", "-id"], name="movement_of_product"),
+            # What staff filter by. Most movements are sales, and those need no index to be found.
+            models.Index(fields=["-id"], condition=~Q(kind=MovementKind.SALE), name="movement_by_hand"),
+        ]
         constraints = [
             models.UniqueConstraint(
                 *("order_id", "product_id", "kind", Coalesce("return_id", "order_id")),

@@ -1,12 +1,13 @@
 """Staff pages of the inventory: what is there, what moved, and the form by which a count is corrected."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 from uuid import UUID
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -18,8 +19,9 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminRadioSelect
 
 from apps.common.admin import ModelAdmin, ReadOnlyAdmin, record
 from apps.common.errors import DomainError
+from apps.common.long_lists import found_by_any, key_in
 from apps.common.validators import no_control_characters, single_line
-from apps.products.interface import MovementKind, ReservationState
+from apps.products.interface import MovementKind, ProductNotFound, ReservationState
 from apps.products.interface import StockLevel as Level
 from apps.products.models import MAX_STOCK, Product, Reservation, StockLevel, StockMovement
 from apps.products.pages_admin import PageAdmin
@@ -125,8 +127,35 @@ def movements_of(product_id: UUID) -> Sequence[StockMovement]:
     return list(StockMovement.objects.filter(product_id=product_id).order_by("-id")[:_LAST_MOVEMENTS])
 
 
-class AboutProducts(PageAdmin, ReadOnlyAdmin[_Row]):
-    """Rows that belong to a product: the list names it, by its link."""
+class FoundByKeys(ReadOnlyAdmin[_Row]):
+    """A list that is searched by ids alone. Django would compare texts, for which it looks at every row."""
+
+    keys: tuple[str, ...]
+    search_fields = ("pk",)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[_Row], search_term: str
+    ) -> tuple[QuerySet[_Row], bool]:
+        if not search_term.strip():
+            return queryset, False
+        key = self.key_of(search_term)
+        ways = [self.get_queryset(request).filter(**{name: key}).values("pk") for name in self.keys]
+        return (found_by_any(queryset, ways) if key else queryset.none()), False
+
+    def key_of(self, text: str) -> UUID | None:
+        """The id that is meant."""
+        return key_in(text)
+
+
+class AboutProducts(PageAdmin, FoundByKeys[_Row]):
+    """Rows that belong to a product: the list names it, by its link, and is searched by its SKU too."""
+
+    def key_of(self, text: str) -> UUID | None:
+        if key := super().key_of(text):
+            return key
+        with suppress(ProductNotFound):
+            return services.products().get_product_by_sku(sku=text.strip()).id
+        return None
 
     def look_up(self, rows: Sequence[Any]) -> None:
         products = Product.objects.filter(pk__in={row.product_id for row in rows}).order_by()
@@ -147,8 +176,8 @@ class StockLevelAdmin(AboutProducts[StockLevel]):
     list_display = ("product", "on_hand", "reserved", "available")
     list_display_links = None
     fields = ("product", "on_hand", "reserved", "available")
-    search_fields = ("product_id__exact",)
-    search_help_text = _("The id of a product.")
+    keys = ("product_id",)
+    search_help_text = _("A SKU, or the id of a product.")
     ordering = ("product_id",)
 
     @admin.display(description=_("for sale"))
@@ -161,8 +190,8 @@ class StockMovementAdmin(AboutProducts[StockMovement]):
     list_display = ("created_at", "product", "change", "sort", "reason", "order_id")
     fields = ("created_at", "product", "change", "sort", "reason", "order_id", "actor_id")
     list_filter = ("kind",)
-    search_fields = ("product_id__exact", "order_id__exact")
-    search_help_text = _("The id of a product or of an order.")
+    keys = ("product_id", "order_id")
+    search_help_text = _("A SKU, or the id of a product or of an order.")
 
     @admin.display(description=_("change"))
     def change(self, row: StockMovement) -> str:
@@ -180,11 +209,11 @@ _STATE_TONES = {
 
 
 @admin.register(Reservation)
-class ReservationAdmin(ReadOnlyAdmin[Reservation]):
+class ReservationAdmin(FoundByKeys[Reservation]):
     list_display = ("order_id", "contents", "stands", "expires_at")
     fields = ("order_id", "contents", "stands", "expires_at")
     list_filter = ("state",)
-    search_fields = ("order_id__exact",)
+    keys = ("order_id",)
     search_help_text = _("The id of an order.")
     ordering = ("-pk",)
 

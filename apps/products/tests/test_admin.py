@@ -515,6 +515,23 @@ class TestInventory:
                 assert staff.get(page, {"q": query}).status_code in {200, 302, 400}
             assert staff.get(f"{page}add/").status_code == 403
 
+    def test_are_found_by_sku_product_and_order(self, staff: Client) -> None:
+        lamp, other = make_product(sku="LAMP-1", stock=5), make_product(sku="CHAIR-1", stock=7)
+        order_id = new_id()
+        service.reserve_stock(order_id=order_id, lines=[StockLine(lamp.id, 1)], hold_for=timedelta(days=1))
+        service.reserve_stock(order_id=new_id(), lines=[StockLine(other.id, 1)], hold_for=timedelta(days=1))
+        service.commit_reservation(order_id=order_id)
+
+        def found(page: str, text: str) -> int:
+            return len(staff.get(f"/admin/products/{page}/", {"q": text}).context["cl"].result_list)
+
+        for text in (str(lamp.id), "LAMP-1", " lamp-1 "):
+            assert (found("stocklevel", text), found("stockmovement", text)) == (1, 2)
+        assert (found("stockmovement", str(order_id)), found("reservation", str(order_id))) == (1, 1)
+        for page in ("stocklevel", "stockmovement", "reservation"):
+            assert found(page, "LAMP-2") == found(page, str(new_id())) == 0
+        assert len(staff.get("/admin/products/stockmovement/?kind__exact=adjustment").context["cl"].result_list) == 2
+
 
 @pytest.mark.parametrize("role", [Role.USER, Role.ORDER_STAFF])
 def test_not_for_others(client: Client, log_in: Callable[..., Any], role: Role) -> None:
