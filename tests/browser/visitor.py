@@ -95,7 +95,17 @@ class Visitor:
         assert self.faults == [], "\n".join(self.faults)
         if os.environ.get("SCREENSHOTS"):
             PICTURES.mkdir(exist_ok=True)
-            self.page.screenshot(path=PICTURES / f"{name}.png", full_page=whole)
+            self._photograph(PICTURES / f"{name}.png", whole=whole)
+
+    def _photograph(self, path: Path, *, whole: bool) -> None:
+        """The window, or the whole page in a window of its height: else what sticks to its edge lies in the middle."""
+        window = self.page.viewport_size
+        assert window
+        if whole:
+            height = self.page.evaluate("document.documentElement.scrollHeight")
+            self.page.set_viewport_size({"width": window["width"], "height": max(height, window["height"])})
+        self.page.screenshot(path=path)
+        self.page.set_viewport_size(window)
 
     def download(self, name: str) -> Path:
         """What comes when the link or button of that name is pressed, as a file."""
