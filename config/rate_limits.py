@@ -33,6 +33,7 @@ TIGHTER: Mapping[tuple[str, str], str] = {
     ("POST", "api/v1/users/email/verify/request"): "mails",
     ("DELETE", "api/v1/users/profile"): "credentials",
     ("POST", "admin/login/"): "credentials",
+    ("POST", "admin/password_change/"): "credentials",
     ("POST", "api/auth/login/"): "credentials",
     ("POST", "api/v1/orders/<uuid:order_id>/pay"): "payments",
     ("GET", "api/v1/products/search"): "search",

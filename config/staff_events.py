@@ -72,7 +72,7 @@ def _outbox() -> Figure:
     return Figure(
         _("Events to publish"),
         as_text(depth),
-        address(f"{_SERVICES[deepest]}event", published_at__isempty="1"),
+        address(f"{_SERVICES[deepest]}event", published="no"),
         "outbox",
         "warning" if depth > _WAITING else "",
         _("what the relay has yet to hand on"),

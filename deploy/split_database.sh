@@ -11,13 +11,21 @@ set -euo pipefail
 one=$1
 declare -A url=([users]=$2 [products]=$3 [orders]=$4)
 
-run() { psql --quiet --no-psqlrc --tuples-only --set ON_ERROR_STOP=1 "$@"; }
+run() { PGOPTIONS="${PGOPTIONS:-} -c client_min_messages=warning" psql --quiet --no-psqlrc --tuples-only --set ON_ERROR_STOP=1 "$@"; }
+
+# The same database under two names would be emptied.
+place_of() { run "$1" --no-align --command "SELECT system_identifier || '/' || current_database() FROM pg_control_system()"; }
+places=$(for each in "$@"; do place_of "$each"; done)
+[ "$(sort -u <<<"$places" | wc -l)" -eq 4 ] || {
+  echo "The four must be four databases: what the three hold is replaced. Nothing was changed." >&2
+  exit 2
+}
 
 # Foreign keys are checked when all rows are there: they are deferred, and this is one transaction.
 copy_tables() { # SERVICE TABLE...
   local tables=()
   for table in "${@:2}"; do tables+=(--table "$table"); done
-  pg_dump --data-only "${tables[@]}" "$one" 2>/dev/null |
+  pg_dump --data-only "${tables[@]}" "$one" |
     run --single-transaction "${url[$1]}" >/dev/null
 }
 
@@ -31,7 +39,7 @@ for service in users products orders; do
   run "${url[$service]}" --command "DO \$\$ BEGIN EXECUTE (
     SELECT 'TRUNCATE ' || string_agg(quote_ident(tablename), ', ') || ' CASCADE' FROM pg_tables
     WHERE schemaname = 'public' AND tablename <> 'django_migrations'
-  ); END \$\$" 2>/dev/null
+  ); END \$\$"
   copy_tables "$service" "${service}_*"
   copy_rows "$service" events_outboxevent "source = '$service'"
   for table in events_inboxentry events_inboxposition events_faileddelivery; do

@@ -51,6 +51,7 @@ def test_what_arrives_twice_or_late_has_one_effect(world: World) -> None:
 
 def test_a_handler_that_fails_is_noted_and_can_be_replayed(world: World) -> None:
     customer = world.shop.customer()
+    world.shop.eventually(lambda: _has_been_welcomed(world, customer))
     with _no_mail(world):
         order_id = customer.order(world.lamp).json()["id"]
         world.shop.eventually(lambda: bool(_failures(world, order_id)))
@@ -166,6 +167,16 @@ def _failures(world: World, subject: str) -> list[tuple[Any, ...]]:
     return world.rows(
         "SELECT consumer, state FROM events_faileddelivery WHERE message ->> 'subject' = %s ORDER BY consumer", subject
     )
+
+
+def _has_been_welcomed(world: World, customer: Client) -> bool:
+    """Whether the mail that verifies a new account's address has gone out."""
+    query = """
+        SELECT count(*) FROM events_inboxentry JOIN events_outboxevent ON event_id = events_outboxevent.id
+        WHERE consumer = 'users.mail_owner' AND data ->> 'user_id' = %s
+    """
+    ((count,),) = world.rows(query, customer.get("/users/profile").json()["id"])
+    return bool(count)
 
 
 def _mail_folder(world: World) -> Path:

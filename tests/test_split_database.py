@@ -40,6 +40,17 @@ def sell(shop: Shop, product: str) -> int:
     return before - 3
 
 
+def refuse_one_database_twice(databases: dict[str, str]) -> None:
+    before = {name: counts(url) for name, url in databases.items()}
+    same = databases["one"].replace("127.0.0.1", "localhost")
+    urls = [databases["one"], databases["users"], databases["products"], same]
+    refused = subprocess.run(
+        ["bash", "deploy/split_database.sh", *urls], cwd=ROOT, check=False, capture_output=True, text=True, timeout=60
+    )
+    assert (refused.returncode, "must be four databases" in refused.stderr) == (2, True)
+    assert {name: counts(url) for name, url in databases.items()} == before
+
+
 def test_a_shop_moves_from_one_database_to_three(tmp_path: Path, databases: dict[str, str]) -> None:
     (tmp_path / "one").mkdir()
     with open_shop(tmp_path / "one", DATABASE_URL=databases["one"]) as shop:
@@ -52,6 +63,7 @@ def test_a_shop_moves_from_one_database_to_three(tmp_path: Path, databases: dict
     apart = {f"{service.upper()}_DATABASE_URL": databases[service] for service in SERVICES}
     moved = Shop(tmp_path / "three", apart)
     moved.manage("migrate_all")
+    refuse_one_database_twice(databases)
     for _ in range(2):
         urls = [databases["one"], *(databases[service] for service in SERVICES)]
         subprocess.run(["bash", "deploy/split_database.sh", *urls], cwd=ROOT, check=True, timeout=60)

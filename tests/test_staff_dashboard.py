@@ -168,4 +168,4 @@ def test_events_that_nobody_could_deal_with_are_counted_of_each_service(page_of:
         ("/admin/orders/ordersfaileddelivery/?state__exact=dead", "1"),
         ("/admin/products/productsfaileddelivery/?state__exact=dead", "2"),
     ]
-    assert figures(page)["Events to publish"] == ("1", "/admin/users/usersevent/?published_at__isempty=1")
+    assert figures(page)["Events to publish"] == ("1", "/admin/users/usersevent/?published=no")

@@ -25,6 +25,7 @@ from apps.users.models import User
 from apps.users.tests.factories import PASSWORD, UserFactory
 from config import services
 from tests.flow import sends
+from tests.test_access import PICTURE
 
 pytestmark = pytest.mark.django_db
 
@@ -120,6 +121,21 @@ def test_a_price_that_is_none_is_said(client: Client) -> None:
 
     assert page.status_code == 200
     assert "A price is a number" in text(page)
+
+
+@pytest.mark.parametrize("number", ["²", "9" * 5000, "0", "-1", "x", ""])
+def test_a_picture_that_is_none(client: Client, number: str) -> None:
+    product = make_product(name="Lamp")
+    services.products().add_image(product_id=product.id, content=PICTURE)
+    assert client.get(f"/shop/products/{product.id}", {"picture": number}).status_code == 200
+    assert client.get("/shop/products", {"page": number or "1"}).status_code in {200, 404}
+
+
+def test_a_cart_that_cannot_be_sent(shopper: Client, settings: Settings) -> None:
+    settings.SHIPPING_METHODS = {"standard": {"CHF": "5"}}
+    put(shopper, make_product(currency="USD"))
+    page = shopper.get("/shop/checkout")
+    assert page.status_code == 200
 
 
 @pytest.mark.parametrize("query", ["?page=2", "?page=x", "?page=-1"])

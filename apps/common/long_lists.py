@@ -10,7 +10,6 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import CheckboxFilter, DropdownFilter
-from unfold.paginator import InfinitePaginator
 from unfold.utils import display_for_label
 
 _Row = TypeVar("_Row", bound=Model)
@@ -19,13 +18,7 @@ _Row = TypeVar("_Row", bound=Model)
 class LongList:
     """For a page of rows: one leafs through it without knowing how many there are."""
 
-    paginator = InfinitePaginator
-    show_full_result_count = False
-    # Nobody ships a million orders by a click.
-    list_disable_select_all = True
     list_filter_submit = True
-    # Beside each box of a filter, how many rows it would leave: that is to count them all.
-    show_facets = admin.ShowFacets.NEVER
 
     class Media:
         css = {"all": ("common/long_lists.css",)}

@@ -90,7 +90,7 @@ class CheckoutForm(Form):
         method = self.fields["method"]
         assert isinstance(method, forms.ChoiceField)  # noqa: S101 - for the types: it is declared above
         method.choices = _methods(currency)
-        method.initial = method.choices[0][0]
+        method.initial = method.choices[0][0] if method.choices else None
 
 
 def _methods(currency: str) -> Sequence[tuple[str, str]]:

@@ -20,12 +20,18 @@ View = Callable[..., HttpResponseBase]
 _TREE, _TREE_SECONDS = "storefront-categories", 60
 _KNOWN = {403, 404, 409, 429, 503}
 _SERVER_ERROR = 503
+_DIGITS = 10
 
 
 class Shopper(HttpRequest):
     """A request that `page` has looked at."""
 
     visitor: Visitor
+
+
+def number_in(text: str, default: int) -> int:
+    """The number that an address or a form holds, or the default for whatever else it may be."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _DIGITS else default
 
 
 def page(view: Callable[..., HttpResponseBase]) -> View:

@@ -22,7 +22,8 @@ _VISITOR, _CART, _PLACED = "storefront", "storefront_cart", "storefront_placed"
 # A token that ends so soon may have ended when it arrives.
 _SPARE_SECONDS = 15
 _VAULT_SECONDS = 7 * 24 * 60 * 60
-_LOCK_SECONDS = 10
+# Longer than the call of the API that it protects.
+_LOCK_SECONDS = 30
 _TRIES, _PAUSE = 40, 0.1
 _ORDERS_KNOWN = 20
 
@@ -51,6 +52,8 @@ class Visitor:
         name = "email" if "@" in login else "username"
         code = {"otp": otp} if otp else {}
         pair = self.api.post("users/login", {name: login, "password": password, **code})
+        if _VISITOR in self._session:
+            self._end()
         vault = SessionStore()
         _keep(vault, pair)
         # Whoever knew the session's key before the log-in does not know it now.
@@ -60,12 +63,15 @@ class Visitor:
 
     def log_out(self) -> None:
         """End the log-in, here and at the API. The cart goes with it: the next at this browser may be another."""
-        with suppress(LoggedOut, Refused):  # it has ended already, or ends when its token does
-            self.call("DELETE", "users/logout")
-        self._forget()
+        self._end()
         for name in (_CART, _PLACED):
             self._session.pop(name, None)
         self._session.cycle_key()
+
+    def _end(self) -> None:
+        with suppress(LoggedOut, Refused):  # it has ended already, or ends when its token does
+            self.call("DELETE", "users/logout")
+        self._forget()
 
     def call(self, method: str, path: str, **content: Any) -> JSON:  # noqa: ANN401 - as of `Api.call`
         """A call of the API as the one who is logged in.
@@ -97,7 +103,8 @@ class Visitor:
         """The vault with tokens that last. Only one request exchanges them; others wait for it."""
         lock = f"storefront-refresh-{vault_key}"
         for _ in range(_TRIES):
-            is_mine = cache.add(lock, 1, _LOCK_SECONDS)
+            # None: the cache is away. Better that two exchange a token than that nobody does.
+            is_mine = cache.add(lock, 1, _LOCK_SECONDS) is not False
             vault = SessionStore(vault_key)
             try:
                 if _is_fresh(vault):

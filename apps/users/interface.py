@@ -284,7 +284,9 @@ class UserService(ABC):
 
     @abstractmethod
     def end_other_sessions(self, *, user_id: UUID, session_id: UUID | None) -> int:
-        """End every live session of the user but `session_id`; returns how many."""
+        """End every live session of the user but `session_id`, and those that browsers have on pages of ours; returns
+        how many of the first.
+        """
 
     @abstractmethod
     def get_user(self, *, user_id: UUID) -> User:

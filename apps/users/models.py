@@ -7,6 +7,7 @@ from django.contrib.auth.models import AbstractBaseUser, BaseUserManager
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
 from apps.common.ids import new_id
@@ -70,6 +71,8 @@ class User(AbstractBaseUser):
     active = models.BooleanField(_("active"), default=True)
     email_verified = models.BooleanField(_("e-mail verified"), default=False)
     email_key = models.UUIDField(default=new_id, editable=False)
+    # Changing it ends every session that a browser has on a page of ours.
+    cookie_key = models.UUIDField(default=new_id, editable=False)
     erased_at = models.DateTimeField(null=True, editable=False)
     version = models.PositiveIntegerField(default=1, editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
@@ -113,6 +116,11 @@ class User(AbstractBaseUser):
     def is_staff(self) -> bool:
         """Whether the staff pages are open to them at all."""
         return self.role != Role.USER
+
+    def _get_session_auth_hash(self, secret: str | None = None) -> str:
+        """What a browser's session is compared with: Django's own knows the password alone."""
+        own = f"{self.password}{self.cookie_key}"
+        return salted_hmac("apps.users.models.User", own, secret=secret, algorithm="sha256").hexdigest()
 
     def has_perm(self, perm: str, obj: object = None) -> bool:  # noqa: ARG002 - Django asks about objects too
         """Staff permissions follow from the role alone."""

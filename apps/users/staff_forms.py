@@ -14,9 +14,10 @@ from unfold.forms import (
     UserCreationForm,
 )
 
-from apps.common.databases import atomic
+from apps.users import passwords
+from apps.users.interface import WrongCredentials
 from apps.users.models import User, fold
-from apps.users.services.proving import end_all_sessions
+from apps.users.services.proving import set_password
 
 PROFILE = ("username", "email", "first_name", "last_name", "phone", "address")
 _TAKEN = {
@@ -53,22 +54,33 @@ class UserAddForm(UniqueNames, UserCreationForm):  # type: ignore[misc] # the th
         return str(self.cleaned_data["username"])
 
 
-class EndsSessions:
-    """A form that sets a password. Whoever knew the old one may be the reason: the user's sessions end."""
+class SetPasswordForm(AdminPasswordChangeForm):  # type: ignore[misc] # the theme has no types
+    """Somebody else's password, for an admin."""
 
-    def save(self, commit: bool = True) -> User:  # noqa: FBT001, FBT002 - Django's signature
-        with atomic("users"):
-            user: User = super().save(commit)  # type: ignore[misc]  # the form's
-            end_all_sessions(user.pk)
+    def save(self, commit: bool = True) -> User:  # noqa: ARG002, FBT001, FBT002 - Django's signature
+        user: User = self.user
+        has_one = self.cleaned_data.get("set_usable_password", True)
+        set_password(user.pk, self.cleaned_data["password1"] if has_one else None)
+        user.refresh_from_db()
         return user
 
 
-class SetPasswordForm(EndsSessions, AdminPasswordChangeForm):  # type: ignore[misc] # the theme has no types
-    pass
+class OwnPasswordForm(AdminOwnPasswordChangeForm):  # type: ignore[misc] # as above
+    """One's own password, for one who knows the old one: guesses at that count as failed log-ins."""
 
+    def clean_old_password(self) -> str:
+        old = str(self.cleaned_data["old_password"])
+        try:
+            passwords.confirm(self.user, old, "old_password")
+        except WrongCredentials as error:
+            raise ValidationError(self.error_messages["password_incorrect"], code="password_incorrect") from error
+        return old
 
-class OwnPasswordForm(EndsSessions, AdminOwnPasswordChangeForm):  # type: ignore[misc] # as above
-    pass
+    def save(self, commit: bool = True) -> User:  # noqa: ARG002, FBT001, FBT002 - Django's signature
+        user: User = self.user
+        set_password(user.pk, self.cleaned_data["new_password1"])
+        user.refresh_from_db()
+        return user
 
 
 class StaffLogInForm(AuthenticationForm):  # type: ignore[misc] # as above

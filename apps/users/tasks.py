@@ -5,15 +5,16 @@ from datetime import timedelta
 from uuid import UUID
 
 from celery import shared_task
-from django.db.models import Q
+from django.db.models import DateTimeField, Q
 from django.utils import timezone
 
-from apps.common.databases import atomic
+from apps.common.databases import atomic, connection_of
 from apps.events.consumer import batch_subscriber, subscriber
 from apps.events.envelope import Event
 from apps.users.interface import ActivityLine
 from apps.users.mail import write_to_owner
-from apps.users.models import FailedLogIns, Session
+from apps.users.models import Activity, FailedLogIns, Session
+from apps.users.services.leaving import KEPT_ACTION
 from config import services
 
 SESSIONS_KEPT_FOR = timedelta(days=30)
@@ -69,7 +70,21 @@ def clean_failed_log_ins() -> None:
 
 @shared_task(name="users.clean_sessions")
 def clean_sessions() -> None:
-    """Forget sessions that ended long ago."""
+    """Forget sessions that ended long ago, those of browsers included."""
     limit = timezone.now() - SESSIONS_KEPT_FOR
     with atomic("users"):
         Session.objects.filter(Q(expires_at__lt=limit) | Q(revoked_at__lt=limit)).delete()
+        # What was told of somebody while they were being erased.
+        Activity.objects.filter(user__erased_at__isnull=False).exclude(action=KEPT_ACTION).delete()
+    _clean_browsers_sessions()
+
+
+def _clean_browsers_sessions() -> None:
+    """A process of the users service alone does not have Django's app for them; its database has the table, if staff
+    pages run somewhere.
+    """
+    connection = connection_of("users")
+    with connection.cursor() as cursor:
+        if "django_session" in connection.introspection.table_names(cursor):
+            now = DateTimeField().get_db_prep_value(timezone.now(), connection)
+            cursor.execute("DELETE FROM django_session WHERE expire_date < %s", [now])

@@ -28,6 +28,8 @@ PROFILE = profiles.current()
 DEBUG = env.flag("DEBUG", default=True)
 _DEVELOPMENT_SECRET = "development-only-secret-key-never-used-in-production"  # noqa: S105 - refused below
 SECRET_KEY = env.text("SECRET_KEY", _DEVELOPMENT_SECRET)
+# Earlier ones: what was signed or encrypted with them is still read.
+SECRET_KEY_FALLBACKS = env.words("SECRET_KEY_FALLBACKS")
 ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", "*")
 CORS_ALLOWED_ORIGINS = env.origins("CORS_ALLOWED_ORIGINS")
 

@@ -92,6 +92,6 @@ def test_a_purchase_in_the_browsable_api(visit: Callable[..., Visitor]) -> None:
 def test_the_browsable_api_in_the_dark(visit: Callable[..., Visitor]) -> None:
     visitor = visit(scheme="dark")
     page = log_in_to_browsable_api(visitor, "catalog@example.com")
-    expect(page.get_by_role("button", name="POST")).to_be_visible()
+    expect(page.get_by_role("button", name="POST").first).to_be_visible()
     page.goto("/api/v1/products?page_size=1")
     visitor.look("browsable-api-dark")

@@ -85,6 +85,7 @@ class Visitor:
         """Nothing on the page keeps anybody from using it, and no script met an error; take a picture of it, or of
         what the window shows.
         """
+        self.page.wait_for_load_state()
         found = Axe().run(self.page, options=_WCAG).response["violations"]
         grave = [
             f"{each['id']}: {each['help']}\n    " + "\n    ".join(node["html"] for node in each["nodes"][:5])

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from apps.storefront.api import JSON, Refused
-from apps.storefront.pages import Shopper, is_htmx, page, show
+from apps.storefront.pages import Shopper, is_htmx, number_in, page, show
 from apps.storefront.visitor import MOST_OF_ONE, Visitor
 
 
@@ -105,5 +105,4 @@ def _product_id(request: Shopper) -> str:
 
 
 def _quantity(request: Shopper, default: int) -> int:
-    text = request.POST.get("quantity", "")
-    return min(int(text), MOST_OF_ONE) if text.isascii() and text.isdigit() and len(text) < 10 else default  # noqa: PLR2004
+    return min(number_in(request.POST.get("quantity", ""), default), MOST_OF_ONE)

@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from apps.storefront.api import JSON, Refused
-from apps.storefront.pages import Shopper, categories, page, show
+from apps.storefront.pages import Shopper, categories, number_in, page, show
 from apps.storefront.visitor import MOST_OF_ONE
 
 _ON_FRONT, _ON_PAGE = 8, 24
@@ -62,7 +62,7 @@ def products(request: Shopper) -> HttpResponse:
         "above": _above(here, tree),
         "below": _below(here, tree),
         "chips": _chips(wanted, here),
-        "pages": _pages(wanted, int(number) if number.isdigit() else 1, found["count"]),
+        "pages": _pages(wanted, number_in(number, 1), found["count"]),
     }
     return show(request, "products.html", context)
 
@@ -80,7 +80,7 @@ def product(request: Shopper, product_id: UUID) -> HttpResponse:
     pictures = found["images"]
     context = {
         "product": found,
-        "picture": pictures[min(int(number), len(pictures)) - 1] if pictures and number.isdigit() else None,
+        "picture": pictures[min(max(number_in(number, 1), 1), len(pictures)) - 1] if pictures else None,
         "variants": [_variant(each, variants["attributes"]) for each in variants["results"]],
         "path": [*_above(category, tree), *([category] if category else [])],
         "most": min(found["stock"], MOST_OF_ONE),

@@ -36,6 +36,7 @@ class Migration(migrations.Migration):
                 ('active', models.BooleanField(default=True, verbose_name='active')),
                 ('email_verified', models.BooleanField(default=False, verbose_name='e-mail verified')),
                 ('email_key', models.UUIDField(default=apps.common.ids.new_id, editable=False)),
+                ('cookie_key', models.UUIDField(default=apps.common.ids.new_id, editable=False)),
                 ('erased_at', models.DateTimeField(editable=False, null=True)),
                 ('version', models.PositiveIntegerField(default=1, editable=False)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='created')),

@@ -15,6 +15,7 @@ from apps.users.services.rows import (
     given,
     keep_an_admin,
     lock,
+    lock_with_admins,
     note,
     save_and_publish,
     to_user,
@@ -64,7 +65,7 @@ class Accounts:
         if actor_id == user_id:
             raise OwnRole("Nobody can change their own role or deactivate themselves. Ask another admin.")
         with atomic("users"):
-            user = lock(user_id)
+            user = lock_with_admins(user_id)
             before = to_user(user)
             wanted = (before.role if role is None else role, before.active if active is None else active)
             if wanted == (before.role, before.active):

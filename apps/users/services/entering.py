@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from apps.common.databases import atomic
+from apps.common.ids import new_id
 from apps.users import guard, liveness, models, passwords, second_factor, service_tokens, sessions, tokens
 from apps.users.interface import (
     MOST_SESSIONS,
@@ -71,6 +72,7 @@ class Entering:
 
     def end_other_sessions(self, *, user_id: UUID, session_id: UUID | None) -> int:
         with atomic("users"):
+            models.User.objects.filter(pk=user_id).update(cookie_key=new_id())
             ended = sessions.end(sessions.others(user_id, session_id))
             if ended:
                 note(user_id, "user.sessions_ended", f"Ended {ended} other sessions.")

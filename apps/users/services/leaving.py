@@ -11,10 +11,10 @@ from apps.events.outbox import publish
 from apps.users import guard, models, passwords, second_factor, sessions
 from apps.users.events import deleted_fact
 from apps.users.interface import MOST_ACTIVITIES, Deed, Role, UserData
-from apps.users.services.rows import get, keep_an_admin, lock, to_session, to_user
+from apps.users.services.rows import get, keep_an_admin, lock_with_admins, to_session, to_user
 
 # It says nothing about the person, and must be known later.
-_KEPT_ACTION = "user.access_changed"
+KEPT_ACTION = "user.access_changed"
 
 
 class Leaving:
@@ -24,7 +24,7 @@ class Leaving:
         checked = get(pk=user_id)
         passwords.confirm(checked, password, "password")
         with atomic("users"):
-            user = lock(user_id)
+            user = lock_with_admins(user_id)
             if user.password != checked.password:
                 raise passwords.wrong_password("password")
             keep_an_admin(user)
@@ -34,10 +34,11 @@ class Leaving:
 
     def export_user(self, *, user_id: UUID) -> UserData:
         user = get(pk=user_id)
+        known = models.Session.objects.filter(user=user).order_by("-id")
         lines = models.Activity.objects.filter(user=user).order_by("-id")
         return UserData(
             user=to_user(user),
-            sessions=[to_session(row) for row in models.Session.objects.filter(user=user).order_by("-id")],
+            sessions=[to_session(row) for row in known[:MOST_ACTIVITIES]],
             activities=[Deed(row.action, row.details, row.happened_at) for row in lines[:MOST_ACTIVITIES]],
         )
 
@@ -53,6 +54,6 @@ def _empty(user: models.User) -> None:
     user.version += 1
     user.save()
     models.Session.objects.filter(user=user).update(address=None, agent="")
-    models.Activity.objects.filter(user=user).exclude(action=_KEPT_ACTION).delete()
+    models.Activity.objects.filter(user=user).exclude(action=KEPT_ACTION).delete()
     second_factor.turn_off(user)
     guard.forget(user.pk)

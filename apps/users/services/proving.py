@@ -64,10 +64,20 @@ class Proving:
             note(user.pk, "user.password_reset", "Set a new password by mail; all sessions were ended.")
 
 
-def end_all_sessions(user_id: UUID) -> None:
-    """End every session of a user whose password somebody else has set."""
+def set_password(user_id: UUID, password: str | None) -> None:
+    """Set a password on a staff page, or none with which one could log in. Whoever knew the old one may be the reason:
+    the user's sessions end.
+
+    Raises:
+        UserNotFound: there is no such account.
+    """
+    new_hash = make_password(password)
     with atomic("users"):
-        sessions.end(models.Session.objects.filter(user_id=user_id))
+        user = lock(user_id)
+        _set_password(user, new_hash)
+        sessions.end(models.Session.objects.filter(user=user))
+        guard.forget(user_id)
+        note(user_id, "user.password_set", "A new password was set on the staff pages; all sessions were ended.")
 
 
 def _locked(proof: Proof) -> models.User:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from apps.common.errors import Conflict, Problem
 from apps.events.outbox import publish
@@ -24,6 +24,8 @@ from apps.users.interface import (
     UsernameTaken,
     UserNotFound,
 )
+
+_ADMINS = Q(role=Role.ADMIN, active=True)
 
 
 def to_user(row: models.User) -> User:
@@ -76,6 +78,20 @@ def lock(user_id: UUID) -> models.User:
     return _only(models.User.objects.select_for_update(no_key=True).filter(pk=user_id))
 
 
+def lock_with_admins(user_id: UUID) -> models.User:
+    """The user and every admin, locked in one order: of two who remove each other neither waits for the other.
+
+    Raises:
+        UserNotFound: there is none, or it has been erased.
+    """
+    wanted = models.User.objects.filter(Q(pk=user_id) | _ADMINS, erased_at=None)
+    rows = wanted.order_by("pk").select_for_update(no_key=True)
+    for row in rows:
+        if row.pk == user_id:
+            return row
+    raise UserNotFound("There is no such user.")
+
+
 def given(profile: Profile) -> dict[str, str]:
     return {name: value for name, value in asdict(profile).items() if value is not None}
 
@@ -120,16 +136,14 @@ def save_and_publish(user: models.User, kind: str, **more: object) -> User:
 
 
 def keep_an_admin(user: models.User) -> None:
-    """Make sure that another admin is left, and stays until the transaction ends: of two that remove each other at once
-    one succeeds.
+    """Make sure that another admin is left than this one, who was locked with all of them.
 
     Raises:
         LastAdmin: the user is the only one.
     """
     if user.role != Role.ADMIN or not user.active:
         return
-    admins = models.User.objects.filter(role=Role.ADMIN, active=True).order_by("pk").select_for_update(no_key=True)
-    if {admin.pk for admin in admins} <= {user.pk}:
+    if not models.User.objects.filter(_ADMINS).exclude(pk=user.pk).exists():
         raise LastAdmin("This is the last admin. Make somebody else an admin first.")
 
 

@@ -16,9 +16,10 @@ from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks
 from apps.common.databases import alias_of
 from apps.common.ids import new_id
 from apps.events.models import OutboxEvent
-from apps.users import second_factor
+from apps.users import guard, second_factor
 from apps.users.interface import Client, InvalidToken, Profile, Role
 from apps.users.models import Activity, SecondFactor, Session, User
+from apps.users.staff_forms import SetPasswordForm
 from apps.users.tests.factories import PASSWORD, UserFactory, code_of, turn_on
 from config import services
 from tests.flow import sends
@@ -26,6 +27,7 @@ from tests.flow import sends
 pytestmark = pytest.mark.django_db
 
 PAGES = "/admin/users"
+NEW_PASSWORD = "another horse 8"
 PAGE_COST = 9
 StaffOf = Callable[[Role], Browser]
 
@@ -188,6 +190,50 @@ def test_set_a_password(staff: StaffOf, django_capture_on_commit_callbacks: Djan
     services.users().log_in(login=user.email, password="another horse 8", client=Client("", ""))
     with pytest.raises(InvalidToken):
         services.users().authenticate(access_token=pair.access)
+
+
+def test_setting_a_password_changes_nothing_else(staff: StaffOf) -> None:
+    """What was decided while the form was open stands."""
+    user = UserFactory(role=Role.ORDER_STAFF)
+    form = SetPasswordForm(User.objects.get(pk=user.pk), {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD})
+    assert form.is_valid(), form.errors
+    services.users().manage_user(actor_id=UserFactory(role=Role.ADMIN).pk, user_id=user.pk, active=False)
+    form.save()
+    kept = User.objects.get(pk=user.pk)
+    assert (kept.active, kept.check_password(NEW_PASSWORD)) == (False, True)
+    assert Activity.objects.filter(user=user, action="user.password_set").count() == 1
+
+
+def test_guesses_at_ones_own_password_are_counted(staff: StaffOf, settings: Settings) -> None:
+    settings.LOCK_ACCOUNT_AFTER = 3
+    browser = staff(Role.ORDER_STAFF)
+    new = {"new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}
+    for _ in range(3):
+        assert browser.post("/admin/password_change/", {"old_password": "guess", **new}).status_code == 200
+    # Now the right one is refused as well.
+    assert browser.post("/admin/password_change/", {"old_password": PASSWORD, **new}).status_code == 200
+    assert User.objects.get().check_password(PASSWORD)
+    guard.forget(User.objects.get().pk)
+    assert browser.post("/admin/password_change/", {"old_password": PASSWORD, **new}).status_code == 302
+    assert User.objects.get().check_password(NEW_PASSWORD)
+    assert browser.get("/admin/").status_code == 200
+
+
+def test_ending_all_sessions_ends_those_of_browsers(staff: StaffOf) -> None:
+    browser = staff(Role.ORDER_STAFF)
+    assert browser.get("/admin/").status_code == 200
+    services.users().end_other_sessions(user_id=User.objects.get().pk, session_id=None)
+    assert browser.get("/admin/").status_code == 302
+
+
+def test_recovery_codes_outlive_another_secret_key(client: Browser, settings: Settings) -> None:
+    user = UserFactory(role=Role.ADMIN)
+    with time_machine.travel("2026-01-02T03:04:05Z", tick=False):
+        codes = second_factor.confirm(user, code_of(second_factor.begin(user).secret))
+    settings.SECRET_KEY = "another secret key of fifty characters and then some"
+    given = {"username": user.email, "password": PASSWORD, "next": "/admin/"}
+    assert client.post("/admin/login/", {**given, "otp": "123456"}).status_code == 200
+    assert client.post("/admin/login/", {**given, "otp": codes[0]}).status_code == 302
 
 
 def test_end_sessions(staff: StaffOf, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks) -> None:

@@ -152,6 +152,24 @@ def test_of_two_admins_who_remove_each_other_at_once_one_is_left() -> None:
     assert User.objects.filter(role=Role.ADMIN, active=True).count() == 1
 
 
+@pytest.mark.django_db(transaction=True)
+def test_two_of_three_admins_who_remove_each_other_do_not_wait_for_each_other() -> None:
+    admins = [UserFactory(role=Role.ADMIN) for _ in range(3)]
+    barrier = Barrier(2)
+
+    def remove(number: int) -> Role:
+        try:
+            barrier.wait(10)
+            return users.manage_user(actor_id=admins[2].pk, user_id=admins[number].pk, role=Role.USER).role
+        finally:
+            connections.close_all()
+
+    for _ in range(10):
+        User.objects.filter(pk__in=[each.pk for each in admins]).update(role=Role.ADMIN)
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(remove, range(2))) == [Role.USER, Role.USER]
+
+
 # --- Handing out ---------------------------------------------------------------------------------
 
 
@@ -230,7 +248,7 @@ def test_all_other_sessions_end(
 ) -> None:
     client, stranger = log_in(), log_in()
     others = [users.log_in(login=client.user.email, password=PASSWORD, client=Client("", "")) for _ in range(2)]
-    with django_capture_on_commit_callbacks(execute=True), sends(SESSION + 3):
+    with django_capture_on_commit_callbacks(execute=True), sends(SESSION + 4):
         assert client.delete(f"{USERS}/sessions").status_code == 204
     assert [each["current"] for each in client.get(f"{USERS}/sessions").json()] == [True]
     for pair in others:

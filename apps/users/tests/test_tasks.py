@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 from django.conf import settings
+from django.contrib.sessions.models import Session as DjangoSession
 from django.utils import timezone
 
 from apps.common.ids import new_id
@@ -141,3 +142,20 @@ def test_sessions_that_ended_long_ago_are_forgotten() -> None:
     _session(user, expires_in=-day, revoked_in=-31 * day)
     clean_sessions()
     assert set(Session.objects.all()) == set(kept)
+
+
+def test_sessions_of_browsers_are_forgotten_when_they_have_expired() -> None:
+    for key, days in (("live", 1), ("over", -1)):
+        DjangoSession.objects.create(
+            session_key=key, session_data="", expire_date=timezone.now() + timedelta(days=days)
+        )
+    clean_sessions()
+    assert list(DjangoSession.objects.values_list("session_key", flat=True)) == ["live"]
+
+
+def test_what_was_told_of_an_erased_account_too_late_is_forgotten() -> None:
+    user, erased = UserFactory(), UserFactory(erased_at=timezone.now(), active=False)
+    for each in (user, erased):
+        Activity.objects.create(user=each, action="order.paid", details="Paid order 1.")
+    clean_sessions()
+    assert [line.user for line in Activity.objects.all()] == [user]
