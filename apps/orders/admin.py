@@ -127,7 +127,12 @@ class OrderAdmin(LongList, ReportingAdmin, RefundableAdmin):
 
     @admin.action(description=gettext_lazy("Print packing slips of the selected paid orders"), permissions=["view"])
     def packing_slips(self, request: HttpRequest, orders: QuerySet[Order]) -> HttpResponse | None:
-        paid = orders.filter(status=OrderStatus.PAID).defer(None).prefetch_related("items", "payments").order_by("id")
+        paid = (
+            orders.filter(status=OrderStatus.PAID)
+            .defer(None)
+            .prefetch_related("items", "payments", "refunds")
+            .order_by("id")
+        )
         if not paid:
             text = _("None of the selected orders is paid and waits to be packed.")
             self.message_user(request, text, messages.ERROR)

@@ -57,7 +57,11 @@ class RefundForm(forms.Form):
         widget=UnfoldAdminSelectWidget,
     )
     reason = forms.CharField(
-        label=gettext_lazy("Reason"), max_length=300, required=False, widget=UnfoldAdminTextInputWidget
+        label=gettext_lazy("Reason"),
+        help_text=gettext_lazy("Kept in the order's timeline, which its customer can read."),
+        max_length=300,
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
     )
     confirmed = forms.BooleanField(
         label=gettext_lazy("Pay the money back. This cannot be undone."),

@@ -26,6 +26,7 @@ from apps.products.interface import StockLevel as Level
 from apps.products.models import MAX_STOCK, Product, Reservation, StockLevel, StockMovement
 from apps.products.pages_admin import PageAdmin
 from apps.products.services.reserved import unpack
+from apps.users.interface import UserNotFound
 from config import services
 
 _Row = TypeVar("_Row", bound=Model)
@@ -163,11 +164,16 @@ class AboutProducts(PageAdmin, FoundByKeys[_Row]):
         for row in rows:
             row.product_name = names.get(row.product_id, "")
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> _Row | None:
+        row: _Row | None = super().get_object(request, object_id, from_field)
+        if row is not None:
+            self.look_up([row])
+        return row
+
     @admin.display(description=_("product"))
     def product(self, row: Any) -> str:  # noqa: ANN401 - a row of any of the models
         address = reverse("admin:products_product_change", args=[row.product_id])
-        # On the page of one row nothing was looked up.
-        name = getattr(row, "product_name", row.product_id)
+        name = row.product_name or row.product_id
         return format_html('<a class="font-medium" href="{}">{}</a>', address, name)
 
 
@@ -187,8 +193,8 @@ class StockLevelAdmin(AboutProducts[StockLevel]):
 
 @admin.register(StockMovement)
 class StockMovementAdmin(AboutProducts[StockMovement]):
-    list_display = ("created_at", "product", "change", "sort", "reason", "order_id")
-    fields = ("created_at", "product", "change", "sort", "reason", "order_id", "actor_id")
+    list_display = ("created_at", "product", "change", "kind_label", "reason", "order_id")
+    fields = ("created_at", "product", "change", "kind_name", "reason", "order_id", "made_by")
     list_filter = ("kind",)
     keys = ("product_id", "order_id")
     search_help_text = _("A SKU, or the id of a product or of an order.")
@@ -198,8 +204,21 @@ class StockMovementAdmin(AboutProducts[StockMovement]):
         return f"{row.delta:+d}"
 
     @display(description=_("kind"), label=KIND_TONES)  # type: ignore[untyped-decorator] # the theme has no types
-    def sort(self, row: StockMovement) -> tuple[str, str]:
+    def kind_label(self, row: StockMovement) -> tuple[str, str]:
         return row.kind, gettext(row.kind)
+
+    @admin.display(description=_("kind"))
+    def kind_name(self, row: StockMovement) -> str:
+        return gettext(row.kind)
+
+    @admin.display(description=_("by"))
+    def made_by(self, row: StockMovement) -> str:
+        if row.actor_id is None:
+            return "-"
+        try:
+            return services.users().get_user(user_id=row.actor_id).username
+        except UserNotFound:
+            return str(row.actor_id)
 
 
 _STATE_TONES = {
@@ -210,8 +229,8 @@ _STATE_TONES = {
 
 @admin.register(Reservation)
 class ReservationAdmin(FoundByKeys[Reservation]):
-    list_display = ("order_id", "contents", "stands", "expires_at")
-    fields = ("order_id", "contents", "stands", "expires_at")
+    list_display = ("order_id", "contents", "state_label", "expires_at")
+    fields = ("order_id", "contents", "state_name", "expires_at")
     list_filter = ("state",)
     keys = ("order_id",)
     search_help_text = _("The id of an order.")
@@ -224,5 +243,9 @@ class ReservationAdmin(FoundByKeys[Reservation]):
         )
 
     @display(description=_("state"), label=_STATE_TONES)  # type: ignore[untyped-decorator] # as above
-    def stands(self, row: Reservation) -> tuple[str, str]:
+    def state_label(self, row: Reservation) -> tuple[str, str]:
         return row.state, gettext(row.state)
+
+    @admin.display(description=_("state"))
+    def state_name(self, row: Reservation) -> str:
+        return gettext(row.state)

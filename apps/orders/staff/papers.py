@@ -2,6 +2,7 @@
 PDF has for these scripts.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from io import BytesIO
@@ -36,7 +37,8 @@ from reportlab.platypus import (
 )
 from reportlab.platypus import Paragraph as PlainParagraph
 
-from apps.orders.models import Order
+from apps.orders.interface import RefundStatus
+from apps.orders.models import Order, OrderItem
 from apps.orders.staff.names import money
 from apps.orders.staff.page import address_lines, totals
 
@@ -137,10 +139,9 @@ def _foot(text: str) -> Callable[[Canvas, BaseDocTemplate], None]:
 
 
 def _slip(order: Order) -> list[Flowable]:
-    items = order.items.all()
-    rows = [["☐", item.sku, item.product_name, item.quantity] for item in items]
+    rows = [["☐", item.sku, item.product_name, quantity] for item, quantity in _to_pack(order)]
     heads = ["", _("SKU"), _("Article"), _("Quantity")]
-    units = sum(item.quantity for item in items)
+    units = sum(quantity for _item, quantity in _to_pack(order))
     return [
         *_head(_("Packing slip"), order),
         _table(heads, [["", *row[1:]] for row in rows], [10 * mm, 42 * mm, None, 22 * mm], numbers={3}, boxes=True),
@@ -148,6 +149,16 @@ def _slip(order: Order) -> list[Flowable]:
         _paragraph(_("Lines: %(lines)s. Units: %(units)s.") % {"lines": len(rows), "units": units}, bold=True),
         *([Spacer(0, 4 * mm), _paragraph(_("Note: %(note)s") % {"note": order.note})] if order.note else []),
     ]
+
+
+def _to_pack(order: Order) -> list[tuple[OrderItem, int]]:
+    """What is to go out: what was paid back and stays on the shelves is not."""
+    kept: Counter[str] = Counter()
+    for refund in order.refunds.all():
+        if refund.restock and refund.status != RefundStatus.FAILED:
+            kept.update({line["product_id"]: line["quantity"] for line in refund.lines})
+    left = [(item, item.quantity - kept[str(item.product_id)]) for item in order.items.all()]
+    return [(item, quantity) for item, quantity in left if quantity > 0]
 
 
 def _bill(order: Order) -> list[Flowable]:

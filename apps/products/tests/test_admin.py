@@ -22,7 +22,7 @@ from apps.products import models
 from apps.products.interface import Product, ProductChange, StockLine
 from apps.products.services import LocalProductService
 from apps.products.tests.factories import make_category, make_product
-from apps.users.interface import Role
+from apps.users.interface import Profile, Role
 
 pytestmark = pytest.mark.django_db
 service = LocalProductService()
@@ -514,6 +514,18 @@ class TestInventory:
             for query in (str(product.id), "no id", "\0"):
                 assert staff.get(page, {"q": query}).status_code in {200, 302, 400}
             assert staff.get(f"{page}add/").status_code == 403
+
+    def test_a_movement_names_product_and_person(self, staff: Client) -> None:
+        lamp = make_product(name="Floor lamp", stock=5)
+        actor = services.users().register(
+            username="grace", email="grace@example.com", password="correct horse 9", profile=Profile()
+        )
+        service.adjust_stock(product_id=lamp.id, delta=-1, reason="broken", actor_id=actor.id)
+        movement = models.StockMovement.objects.latest("pk")
+        page = staff.get(f"/admin/products/stockmovement/{movement.pk}/change/").content.decode()
+        for text in ("Floor lamp", "grace", "adjustment"):
+            assert text in page
+        assert "&#x27;adjustment&#x27;" not in page
 
     def test_are_found_by_sku_product_and_order(self, staff: Client) -> None:
         lamp, other = make_product(sku="LAMP-1", stock=5), make_product(sku="CHAIR-1", stock=7)

@@ -60,3 +60,15 @@ document.addEventListener("DOMContentLoaded", () => {
   nameChoices();
   new MutationObserver(nameChoices).observe(document.body, { childList: true, subtree: true });
 });
+
+// Return takes the first thing that was found, and nothing when there is none: the theme would look for the one before it.
+document.addEventListener(
+  "keydown",
+  (event) => {
+    if (event.key !== "Enter" || event.target.id !== "search-input-command") return;
+    const search = window.Alpine.$data(event.target);
+    if (search.items?.length) search.currentIndex ||= 1;
+    else event.stopImmediatePropagation();
+  },
+  true,
+);
