@@ -23,6 +23,7 @@ from apps.products.interface import Product, ProductChange, StockLine
 from apps.products.services import LocalProductService
 from apps.products.tests.factories import make_category, make_product
 from apps.users.interface import Profile, Role
+from config import services
 
 pytestmark = pytest.mark.django_db
 service = LocalProductService()
