@@ -17,6 +17,11 @@ def test_staff_log_in_and_out(visit: Callable[..., Visitor]) -> None:
     visitor.look("staff-log-in")
     page = visitor.log_in_to_staff_pages("admin@example.com")
     expect(page.get_by_role("link", name="Orders").first).to_be_visible()
+    page.evaluate("document.querySelector('form[action=\"/admin/logout/\"]').submit()")
+    expect(page.get_by_text("You are logged out.")).to_be_visible()
+    visitor.look("staff-log-out")
+    page.goto("/admin/")
+    expect(page).to_have_title("Log in | Cartwright")
 
 
 def test_a_customer_is_refused(visit: Callable[..., Visitor]) -> None:
