@@ -16,7 +16,7 @@ import redis
 from celery import Celery
 from kombu import Connection, Producer, Queue
 
-from tests.outage import World, open_world
+from tests.outage import World, five_minutes_later, open_world
 from tests.shop import ROOT, Client
 
 pytestmark = [pytest.mark.e2e, pytest.mark.once]
@@ -76,8 +76,9 @@ def test_what_a_worker_was_doing_when_it_was_killed_is_done_again(world: World) 
             with suppress(psutil.NoSuchProcess):
                 process.kill()
     _age_messages(world)
-    world.shop.eventually(world.is_settled, seconds=40)
-    world.shop.eventually(lambda: _actions(customer) == ["order.created", "order.paid"], seconds=40)
+    with five_minutes_later(world):
+        world.shop.eventually(world.is_settled, seconds=100)
+        world.shop.eventually(lambda: _actions(customer) == ["order.created", "order.paid"], seconds=100)
     assert _workers(world) != [worker]
     assert _failures(world, order_id) == []
     world.shop.manage("audit")
@@ -89,8 +90,9 @@ def test_a_broker_that_hangs_keeps_nobody_waiting_for_ever(world: World) -> None
     _buy(world, customer)
     world.shop.eventually(lambda: "The broker does not answer" in world.shop.log.read_text()[begin:], seconds=40)
     world.doors["BROKER_URL"].up()
-    world.shop.eventually(world.is_settled, seconds=60)
-    world.shop.eventually(lambda: _actions(customer) == ["order.created", "order.paid"], seconds=60)
+    with five_minutes_later(world):
+        world.shop.eventually(world.is_settled, seconds=100)
+        world.shop.eventually(lambda: _actions(customer) == ["order.created", "order.paid"], seconds=100)
     world.shop.manage("audit")
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import cache
 
 import pytest
@@ -10,7 +10,7 @@ import requests
 
 from tests.journeys import import_and_find, sixteen_buyers_of_fifty_lamps, walk_through
 from tests.load import Answer, Shopper, shoppers
-from tests.outage import World, open_world
+from tests.outage import World, five_minutes_later, open_world
 
 pytestmark = [pytest.mark.e2e, pytest.mark.once]
 
@@ -153,7 +153,7 @@ def _has_recovered(world: World, crowd: Sequence[Shopper]) -> None:
     answers = _answers(crowd)
     assert max(answer.seconds for answer in answers) < LONGEST
     assert [answer.what for answer in answers if "Traceback" in answer.response.text] == []
-    with _five_minutes_later(world):
+    with five_minutes_later(world):
         world.shop.eventually(world.is_settled, seconds=100)
     paid = {order_id for shopper in crowd for order_id in shopper.paid}
     known = {str(order_id) for (order_id,) in world.rows("SELECT id FROM orders_order WHERE status = 'paid'")}
@@ -162,15 +162,6 @@ def _has_recovered(world: World, crowd: Sequence[Shopper]) -> None:
     world.shop.eventually(lambda: requests.get(f"{world.shop.url}/ready", timeout=LONGEST).ok)
     world.shop.manage("audit")
     assert "Internal Server Error" not in _log(world)
-
-
-@contextmanager
-def _five_minutes_later(world: World) -> Iterator[None]:
-    """Redis may lose what it was handing over when it went. The shop then misses it, five minutes later or now."""
-    move = "UPDATE events_outboxevent SET published_at = published_at + %s * interval '6 minutes' RETURNING id"
-    world.rows(move, -1)
-    yield
-    world.rows(move, 1)
 
 
 def _each_buys(world: World, crowd: Sequence[Shopper]) -> None:
