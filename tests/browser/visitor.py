@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
 
 from tests.services import needs_chromium
 from tests.shop import ROOT, Shop
@@ -88,7 +89,7 @@ class Visitor:
         what the window shows.
         """
         self.page.wait_for_load_state()
-        found = Axe().run(self.page, options=_WCAG).response["violations"]
+        found = self._violations()
         grave = [
             f"{each['id']}: {each['help']}\n    " + "\n    ".join(node["html"] for node in each["nodes"][:5])
             for each in found
@@ -99,6 +100,14 @@ class Visitor:
         if os.environ.get("SCREENSHOTS"):
             PICTURES.mkdir(exist_ok=True)
             self._photograph(PICTURES / f"{name}.png", whole=whole)
+
+    def _violations(self) -> list[dict[str, Any]]:
+        try:
+            return list(Axe().run(self.page, options=_WCAG).response["violations"])
+        except PlaywrightError:
+            # The page was still leading to another.
+            self.page.wait_for_load_state()
+            return list(Axe().run(self.page, options=_WCAG).response["violations"])
 
     def _photograph(self, path: Path, *, whole: bool) -> None:
         """The window, or the whole page in a window of its height: else what sticks to its edge lies in the middle."""
