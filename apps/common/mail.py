@@ -9,6 +9,7 @@ from uuid import UUID
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.template import Context, Engine
+from django.utils import translation
 
 _LINK = re.compile(r"[/@]|\.\w")
 _LONGEST_NAME = 80
@@ -61,7 +62,8 @@ def one_line(text: str, longest: int) -> str:
 def _render(name: str, context: Mapping[str, Any]) -> str:
     """One template. Only a page is escaped: its name decides, not whoever writes the template."""
     template = Engine.get_default().get_template(name)
-    return template.render(Context(dict(context), autoescape=name.endswith(".html")))
+    with translation.override(settings.LANGUAGE_CODE):
+        return template.render(Context(dict(context), autoescape=name.endswith(".html")))
 
 
 def _domain() -> str:
