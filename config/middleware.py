@@ -61,11 +61,16 @@ class PageLanguage(LocaleMiddleware):
         if _PAGES.match(request.path):
             super().process_request(request)
         else:
-            # Whatever page this thread has answered before.
+            # The storefront's pages call the API within their own request.
             translation.activate(settings.LANGUAGE_CODE)
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        return super().process_response(request, response) if _PAGES.match(request.path) else response
+        if not _PAGES.match(request.path):
+            return response
+        answer = super().process_response(request, response)
+        # What this thread does next is not the visitor's.
+        translation.activate(settings.LANGUAGE_CODE)
+        return answer
 
 
 class NoTraceback(ExceptionReporter):

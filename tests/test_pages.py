@@ -20,6 +20,7 @@ from django.db.utils import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import path
+from django.utils import translation
 from pytest_django import DjangoCaptureOnCommitCallbacks
 from pytest_django.fixtures import Settings
 
@@ -494,3 +495,9 @@ def test_docs_list_every_error_code() -> None:
     assert {entry.code for entry in problems.entries()} <= set(
         re.findall("^. `([a-z_]+)`", problems.PAGE.read_text(), re.MULTILINE)
     )
+
+
+@pytest.mark.django_db
+def test_a_page_leaves_its_language_to_nobody(client: Client) -> None:
+    assert 'lang="zh-hans"' in client.get("/admin/login/", headers={"accept-language": "zh-hans"}).content.decode()
+    assert translation.get_language() == "en"
