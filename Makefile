@@ -41,7 +41,7 @@ audit: install ## Prove on the data of this shop that stock, orders, payments an
 chaos: install ## Kill what the shop stands on while customers buy, and compare the books (ARGS="--kills 20"; docs/chaos.md)
 	@$(PYTHON) -m tests.chaos $(ARGS)
 
-bench: install ## Measure orders, events, scale, the catalogue and a split shop as ratios (ARGS="--on orders"; docs/benchmarks.md)
+bench: install ## Measure what everything costs, as ratios, and write the report (ARGS="--on orders"; docs/benchmarks.md)
 	@$(PYTHON) -m bench $(ARGS)
 
 clean: ## Remove caches; the shop's data in var/ stays

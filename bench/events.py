@@ -30,13 +30,14 @@ from apps.orders.models import Payment
 from apps.products.interface import MovementKind, ReservationState
 from apps.products.models import Reservation, StockMovement
 from bench.crowd import Talk, crowd, request, single
-from bench.load import Run, percentile, verdict
+from bench.load import Ratio, Run, percentile, verdict
+from bench.results import note
 from bench.stock import Customer, body, customer, stock
 from tests.shop import Shop
 
 PRODUCTS = 1000
 # A time that says something of a hundredth of all orders.
-LEAST_SECONDS = 5
+LEAST_SECONDS = 3
 MOST_LAG = 1.0
 DRAIN_SECONDS = 180
 MOST_SECONDS = 900
@@ -52,7 +53,7 @@ def main(clients: str, rounds: str, seconds: str) -> None:
     shop = Shop(Path(os.environ["DATA_DIR"]), os.environ)
     shop.manage("migrate_all")
     with ExitStack() as stack:
-        stack.callback(_forget)
+        stack.callback(forget)
         shop.start()
         stack.callback(shop.stop)
         events = Events(shop, int(clients))
@@ -121,12 +122,25 @@ class Events:
         print(_LINE.format("paid orders deducted meanwhile", median(each.settled for each in self._peaks)), end="   ")
         ratio = median(each.settled / each.orders.rate for each in self._peaks)
         print(f"{ratio:.2f} of POST /orders and its /pay")
+        self._note_rates()
         for wanted, run, lags in zip(self._wanted, self._steady, self._lags, strict=True):
             slow = percentile(lags, 99)
             print(
                 f"  Paid to deducted at half of it: {run.rate:,.0f}/s of {wanted:,.0f}/s asked for, "
                 f"p50 {percentile(lags, 50):.2f} s, p99 {slow:.2f} s{verdict(slow, at_most=MOST_LAG)}"
             )
+        slowest = median(percentile(lags, 99) for lags in self._lags)
+        note("paid to deducted, at half of that rate", "p99", slowest, "s", at_most=MOST_LAG)
+
+    def _note_rates(self) -> None:
+        placed, paid = [run.rate for run in self._placed], [each.orders.rate for each in self._peaks]
+        group = "web, relay and worker at once"
+        note(group, "POST /orders", median(placed), "/s")
+        note(group, "POST /orders and its /pay", median(paid), "/s", [Ratio(paid, placed, "POST /orders")])
+        relayed, settled = [each.relayed for each in self._peaks], [each.settled for each in self._peaks]
+        of = "POST /orders and its /pay"
+        note(group, "events relayed meanwhile", median(relayed), "/s", [Ratio(relayed, paid, of)])
+        note(group, "orders deducted meanwhile", median(settled), "/s", [Ratio(settled, paid, of)])
 
     def _peak(self, seconds: float) -> Peak:
         began, before = time.monotonic(), _published()
@@ -182,7 +196,7 @@ def _lags(began: datetime) -> list[float]:
     return [(last[order_id] - at).total_seconds() for order_id, at in paid.items() if at]
 
 
-def _forget() -> None:
+def forget() -> None:
     """Remove what the shop remembers in Redis, and its queues."""
     cache.delete_pattern("*")  # type: ignore[attr-defined] # django-redis
     with Redis.from_url(settings.BROKER_URL) as redis:

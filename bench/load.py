@@ -68,14 +68,18 @@ class Case:
         """The median of each round."""
         return [median(run.times) for run in self.runs]
 
-    def __str__(self) -> str:
+    @property
+    def ratios(self) -> "list[Ratio]":
+        """Its rate against each other's."""
         aims = [self.at_least, *[None] * len(self.against)]
-        ratios = [
+        return [
             Ratio(self.rates, other.rates, other.name, at_least=aim)
             for other, aim in zip(self.against, aims, strict=False)
         ]
-        line = f"  {self.name:<34}{median(self.rates):>8,.0f}/s {self.statements:>4}   {'   '.join(map(str, ratios))}"
-        return line.rstrip()
+
+    def __str__(self) -> str:
+        ratios = "   ".join(map(str, self.ratios))
+        return f"  {self.name:<34}{median(self.rates):>8,.0f}/s {self.statements:>4}   {ratios}".rstrip()
 
     def percentile(self, part: int) -> float:
         """Seconds within which so many of a hundred calls of all rounds were answered."""
@@ -92,12 +96,26 @@ class Ratio:
     at_least: float | None = None
     at_most: float | None = None
 
+    @property
+    def median(self) -> float:
+        return median(self._each)
+
+    @property
+    def lowest(self) -> float:
+        return min(self._each)
+
+    @property
+    def highest(self) -> float:
+        return max(self._each)
+
     def __str__(self) -> str:
         """The median over the rounds, and between which it lay."""
-        ratios = [mine / its for mine, its in zip(self.mine, self.its, strict=True)]
-        middle = median(ratios)
-        aim = verdict(middle, at_least=self.at_least, at_most=self.at_most)
-        return f"{middle:.2f} of {self.of} ({min(ratios):.2f} to {max(ratios):.2f}){aim}"
+        aim = verdict(self.median, at_least=self.at_least, at_most=self.at_most)
+        return f"{self.median:.2f} of {self.of} ({self.lowest:.2f} to {self.highest:.2f}){aim}"
+
+    @property
+    def _each(self) -> list[float]:
+        return [mine / its for mine, its in zip(self.mine, self.its, strict=True)]
 
 
 def verdict(value: float, *, at_least: float | None = None, at_most: float | None = None) -> str:

@@ -27,6 +27,7 @@ from django.core.cache import cache
 
 from bench.crowd import crowd, request, single
 from bench.load import Case, Limits, Ratio, compare, verdict
+from bench.results import note
 from bench.stock import body
 from tests.shop import ROOT, Shop
 
@@ -109,7 +110,10 @@ def _measure_growth(small: Opened, large: Opened, limits: Limits) -> None:
     print(f"  {'Median time':<34}{sizes}   ratio")
     for name, few, many in pairs:
         times = "".join(f"{median(case.times) * 1000:>9.1f} ms" for case in (few, many))
-        print(f"  {name:<34}{times}   {Ratio(many.times, few.times, few.name, at_most=MOST_GROWTH)}", flush=True)
+        ratio = Ratio(many.times, few.times, few.name, at_most=MOST_GROWTH)
+        print(f"  {name:<34}{times}   {ratio}", flush=True)
+        note("one client, by orders", name, median(few.times) * 1000, "ms", at=small.orders)
+        note("one client, by orders", name, median(many.times) * 1000, "ms", [ratio], at=large.orders)
 
 
 def _paired(small: Opened, large: Opened) -> Iterator[tuple[tuple[str, Case], Case]]:
@@ -129,7 +133,9 @@ def _measure_reports(large: Opened, limits: Limits) -> None:
     compare(cases, limits)
     for case in cases:
         found = median(case.times)
-        print(f"  {case.name:<34}{found * 1000:>9.1f} ms{verdict(found * 1000, at_most=MOST_REPORT_SECONDS * 1000)}")
+        most = MOST_REPORT_SECONDS * 1000
+        print(f"  {case.name:<34}{found * 1000:>9.1f} ms{verdict(found * 1000, at_most=most)}")
+        note(f"reports of {large.orders:,} orders", case.name, found * 1000, "ms", at_most=most)
     _check(large, paths)
 
 

@@ -17,6 +17,9 @@ from uuid import UUID
 
 from bench.crowd import crowd, request, single
 from bench.load import Case, Driver, Limits, Ratio, compare
+from bench.memory import note_memory
+from bench.results import note
+from bench.rpc import calls
 from bench.stock import body
 from tests.shop import Shop
 from tests.split import SplitShop
@@ -26,7 +29,7 @@ MOST_SECONDS = 600
 _API = "/api/v1"
 _PRODUCTS = 50
 _STOCK = 1_000_000
-_MEGABYTE = 1024 * 1024
+_NAMES: dict[type[Shop], str] = {Shop: "the single shop", SplitShop: "the split shop"}
 
 
 def main(clients: str, rounds: str, seconds: str, *databases: str) -> None:
@@ -46,6 +49,7 @@ def main(clients: str, rounds: str, seconds: str, *databases: str) -> None:
         _compare("GET /orders/{id}/status", [Case(name, of.asking(url)) for name, of, url in places], alone)
         places[1] = ("products", apart, shop.url_of("products"))
         _compare("GET /products/{id}", [Case(name, of.looking(url)) for name, of, url in places], alone)
+        _compare_grpc(one, apart, shop, alone)
         for each in (one, apart):
             each.shop.manage("audit")
     print("  Checked: the audit finds nothing in either shop.", flush=True)
@@ -99,8 +103,11 @@ def _opened(kind: type[Shop], databases: dict[str, str]) -> Iterator[Opened]:
         products = [admin.product(stock=_STOCK) for _ in range(_PRODUCTS)]
         order = customer.order(products[0]).json()["id"]
         processes = shop.processes()
-        memory = sum(each.memory_full_info().pss for each in processes) / _MEGABYTE
-        print(f"  {kind.__name__}: {len(processes)} processes, {memory:,.0f} MB, ready after {ready:.0f} s", flush=True)
+        print(f"  {kind.__name__}: {len(processes)} processes, ready after {ready:.0f} s", flush=True)
+        memory = note_memory(f"memory of {_NAMES[kind]} (PSS)", processes)
+        print(f"    {'together':<24}{memory:>8,.0f} MB", flush=True)
+        note("the whole set-up", f"{_NAMES[kind]}, all processes (PSS)", memory, "MB")
+        note("the whole set-up", f"{_NAMES[kind]}, from nothing to ready, with migrations if split", ready, "s")
         yield Opened(shop, customer.access_token, [UUID(key) for key in products], order)
     finally:
         shop.kill()
@@ -113,7 +120,25 @@ def _compare(what: str, cases: Sequence[Case], limits: Limits) -> None:
     print(f"  {what}, {limits.clients} at once", flush=True)
     for case in cases:
         line = f"    {case.name:<12}{median(case.rates):>8,.0f}/s {median(case.times) * 1000:>8.2f} ms"
+        ratios = []
         if case is not first:
             aim = MOST_TIMES if (what, case.name) == ("POST /orders", "orders") else None
-            line += f"   time {Ratio(case.times, first.times, first.name, at_most=aim)}"
+            ratios = [Ratio(case.times, first.times, first.name, at_most=aim)]
+            line += f"   time {ratios[0]}"
         print(line, flush=True)
+        note(f"{what}, {limits.clients} at once: median time", case.name, median(case.times) * 1000, "ms", ratios)
+
+
+def _compare_grpc(one: Opened, apart: Opened, shop: SplitShop, alone: Limits) -> None:
+    """Over gRPC what REST was asked before; what is compared with is a call that does nothing."""
+    single = f"127.0.0.1:{one.shop.environment['GRPC_PORT']}"
+    envoy = f"127.0.0.1:{shop.ports.http}"
+    for name, service in (("GetProduct", "products"), ("CreateOrder", "orders")):
+        own = f"127.0.0.1:{shop.ports.grpc_of(service)}"
+        cases = [
+            Case("health check", calls(single, "Check", one.token, one.products)),
+            Case("one shop", calls(single, name, one.token, one.products)),
+            Case(service, calls(own, name, apart.token, apart.products)),
+            Case("Envoy", calls(envoy, name, apart.token, apart.products)),
+        ]
+        _compare(f"gRPC {name}", cases, alone)

@@ -6,6 +6,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from apps.common import logs
 from apps.users.interface import InvalidToken, Principal
 from config import services
 
@@ -33,9 +34,11 @@ def _look_up(request: HttpRequest) -> tuple[Principal, str] | InvalidToken | Non
         return None
     token = token.strip()
     try:
-        return services.users().authenticate(access_token=token), token
+        principal = services.users().authenticate(access_token=token)
     except InvalidToken as error:
         return error
+    logs.bind(user_id=principal.id)
+    return principal, token
 
 
 class BearerAuthentication(BaseAuthentication):

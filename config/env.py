@@ -97,6 +97,14 @@ def integer(name: str, default: int, *, low: int, high: int) -> int:
     return int(value)
 
 
+def ratio(name: str, default: float) -> float:
+    """A share from 0 to 1."""
+    value = text(name, str(default))
+    if not re.fullmatch(r"([01]|[01]?\.[0-9]{1,12})", value) or float(value) > 1:
+        raise ImproperlyConfigured(f"{name} must be a number from 0 to 1, such as 0.1, not {value!r}.")
+    return float(value)
+
+
 def duration(name: str, default: str) -> timedelta:
     """A length of time such as `30s`, `15m`, `12h` or `7d`; at most ten years."""
     value = text(name, default)
@@ -129,12 +137,25 @@ def address(name: str, default: str) -> str:
 
 
 def peer(name: str) -> str:
-    """Where another service is: `host:port`, or nothing."""
-    value = text(name)
-    parts = _split(f"//{value}") if value else None
-    if value and (parts is None or not parts.hostname or not parts.port or parts.netloc != value or "@" in value):
+    """Where another service is, as gRPC takes it: `host:port`, or several of them by their IP addresses; or nothing."""
+    values = words(name)
+    hosts = [_host_of(name, value) for value in values]
+    if len(values) < 2:  # noqa: PLR2004 - several
+        return "".join(values)
+    try:
+        versions = {ip_address(host).version for host in hosts}
+    except ValueError:
+        versions = set()
+    if len(versions) != 1:
+        raise ImproperlyConfigured(f"{name} must be one host:port, or several by IP addresses of one kind.")
+    return f"ipv{versions.pop()}:{','.join(values)}"
+
+
+def _host_of(name: str, value: str) -> str:
+    parts = _split(f"//{value}")
+    if parts is None or not parts.hostname or not parts.port or parts.netloc != value or "@" in value:
         raise ImproperlyConfigured(f"{name} must be host:port, such as products:50053, not {value!r}.")
-    return value
+    return parts.hostname
 
 
 def file(name: str) -> Path | None:
@@ -146,6 +167,15 @@ def file(name: str) -> Path | None:
     if not path.is_file() or not os.access(path, os.R_OK):
         raise ImproperlyConfigured(f"{name} names {path}, which is not a file that can be read.")
     return path
+
+
+def content(name: str) -> str:
+    """What is in the file that the variable names, without space around it; nothing if it is unset."""
+    path = file(name)
+    try:
+        return path.read_text().strip() if path else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ImproperlyConfigured(f"{name} names {path}, which is no text.") from error
 
 
 def networks(name: str) -> list[IPv4Network | IPv6Network]:
@@ -172,6 +202,15 @@ def url(name: str, schemes: Collection[str]) -> str:
             f"{name} must be of the form {scheme}://user:password@host:port, special characters in it percent-encoded."
         )
     return value
+
+
+def collector(name: str) -> str:
+    """Where a collector of telemetry is, such as `http://jaeger:4317`, or an empty string."""
+    value = url(name, ("http", "https"))
+    parts = _split(value)
+    if value and (parts is None or not parts.port or "@" in parts.netloc or parts.query or parts.fragment):
+        raise ImproperlyConfigured(f"{name} must be of the form http://host:port, such as http://jaeger:4317.")
+    return value.rstrip("/")
 
 
 def database(name: str) -> dict[str, Any] | None:

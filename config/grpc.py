@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 import grpc
 from django.conf import settings
 
+from apps.common import draining
 from apps.events.interface import EventService
 from config import readiness, services
 from grpc_api.servers import events as event_server
@@ -36,14 +37,16 @@ def make() -> GrpcServer:
 
 
 def ready() -> Mapping[str, bool]:
-    """Of each service, whether what it cannot do without answers: its database, not the cache nor the broker."""
-    state = readiness.check()
+    """Of each service, whether what it cannot do without answers: its database, not the cache nor the broker. None is,
+    once the process has been told to stop.
+    """
+    state = {} if draining.is_on() else readiness.check()
     needs = {service: [f"{service}_database"] for service in settings.PROFILE.services if service not in settings.PEERS}
     if "products" in needs:
         needs["products"].append("catalogue")
     names = {"users": user_server.SERVICE, "products": product_server.SERVICE, "orders": order_server.SERVICE}
     return {
-        name: all(state.get(need, readiness.OK) == readiness.OK for need in needs[service])
+        name: not draining.is_on() and all(state.get(need, readiness.OK) == readiness.OK for need in needs[service])
         for service, name in names.items()
         if service in needs
     }

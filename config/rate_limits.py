@@ -19,7 +19,7 @@ from config.authentication import BearerAuthentication, bearer_of
 View = Callable[..., HttpResponseBase]
 
 # For who watches over the process. Static files are answered before they come here.
-_UNLIMITED = frozenset({"health", "ready"})
+_UNLIMITED = frozenset({"health", "ready", "accepting"})
 # Method and route → the tighter limit that the call counts against as well.
 TIGHTER: Mapping[tuple[str, str], str] = {
     ("POST", "api/v1/users"): "credentials",

@@ -18,6 +18,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.static import serve
 from rest_framework.exceptions import Throttled
 
+from apps.common import draining
 from apps.common.api.errors import DATABASE_AWAY, DatabaseUnavailable, body
 from config import readiness, staff_site
 
@@ -55,12 +56,29 @@ def health(request: HttpRequest) -> HttpResponse:
 
 @never_cache
 @only_read
+def accepting(request: HttpRequest) -> HttpResponse:
+    """Whether this process is to get requests: 200, and 503 as soon as it has been told to stop. Nobody else is asked,
+    so that a gateway which looks here does not give up every host while a database is away.
+    """
+    return _draining() if draining.is_on() else JsonResponse({"status": "ok"})
+
+
+@never_cache
+@only_read
 def ready(request: HttpRequest) -> HttpResponse:
-    """Whether everything that this process depends on answers: 200, or 503 naming what does not."""
+    """Whether everything that this process depends on answers: 200, or 503 naming what does not, or that the
+    process has been told to stop.
+    """
+    if draining.is_on():
+        return _draining()
     checks = readiness.check()
     is_ready = all(state == readiness.OK for state in checks.values())
     answer = {"status": "ok" if is_ready else "unavailable", "checks": checks}
     return JsonResponse(answer, status=HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+def _draining() -> HttpResponse:
+    return JsonResponse({"status": "draining"}, status=HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 @only_read

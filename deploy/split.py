@@ -119,7 +119,8 @@ class Split:
         configuration.write_text(render(self._gateway()))
         options = ["--disable-hot-restart", "--concurrency", "2", "--log-level", "warning"]
         command = [self._envoy, "-c", str(configuration), *options, "--file-flush-interval-msec", "500"]
-        yield Process("envoy", command, is_prefixed=True)
+        farewell = [str(ROOT / "deploy" / "envoy" / "drain.sh"), str(self.ports.envoy_admin), "5"]
+        yield Process("envoy", command, is_prefixed=True, farewell=farewell)
         for profile in reversed(PROFILES):
             command = [sys.executable, "manage.py", "serve"]
             yield Process(profile, command, self.environment(profile), is_prefixed=True)

@@ -18,7 +18,9 @@ def main(uv: str) -> int:
         "docs/permissions.md (python -m tests.permissions)": [sys.executable, "-m", "tests.permissions", "--check"],
         "docs/problems.md (python -m config.problems)": [sys.executable, "-m", "config.problems", "--check"],
         "migrations (makemigrations --check)": [*manage, "makemigrations", "--check", "--dry-run"],
+        "migrations that every release can work with": [sys.executable, "-m", "tests.migrations"],
         "settings and models (manage.py check)": [*manage, "check", "--fail-level", "WARNING"],
+        "image (hadolint)": ["hadolint", "deploy/Dockerfile"],
         "lock file (uv lock --check)": [uv, "lock", "--check"],
     }
     with ThreadPoolExecutor(max_workers=2) as pool:

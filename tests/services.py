@@ -126,6 +126,28 @@ def needs_chromium() -> str:
     return found
 
 
+def needs_prometheus() -> str:
+    """The path of Prometheus, which comes with promtool; call it first thing in a test or fixture."""
+    found = shutil.which("prometheus")
+    if not found or not shutil.which("promtool"):
+        _leave_out("There is no prometheus with its promtool; install it (Debian: apt-get install prometheus).")
+    return found
+
+
+def needs_command(name: str) -> str:
+    """The path of a command; call it first thing in a test or fixture."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin")
+    if not found:
+        _leave_out(f"There is no {name}; install it (Debian: apt-get install {name}).")
+    return found
+
+
+def needs_root() -> None:
+    """For tests that mount, or change their root; call it first thing in a test or fixture."""
+    if os.geteuid() != 0:
+        _leave_out("Only root may mount and change its root.")
+
+
 def _missing(server: str, variable: str, error: Exception) -> NoReturn:
     _leave_out(f"{server} does not answer ({type(error).__name__}); set {variable} to one that does.")
 

@@ -24,7 +24,7 @@ class Shop:
     """`manage.py serve` on a free port, with a data folder and databases of its own."""
 
     def __init__(self, data_dir: Path, environment: Mapping[str, str]) -> None:
-        port, grpc_port = _free_port(), _free_port()
+        port, grpc_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.log = data_dir / "serve.log"
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
@@ -56,6 +56,10 @@ class Shop:
             self._process = subprocess.Popen(
                 [sys.executable, *command], cwd=ROOT, env=self.environment, stdout=log, stderr=log
             )
+        self.wait_until_ready(seconds)
+
+    def wait_until_ready(self, seconds: float) -> None:
+        """Wait until the shop says that it is ready."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with suppress(requests.ConnectionError):
@@ -114,7 +118,7 @@ class Shop:
             time.sleep(0.1)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -24,7 +24,7 @@ class SplitShop(Shop):
 
     def __init__(self, data_dir: Path, environment: Mapping[str, str]) -> None:
         super().__init__(data_dir, environment)
-        first = _free_ports(_HTTP_PORTS + _GRPC_PORTS)
+        first = free_ports(_HTTP_PORTS + _GRPC_PORTS)
         self.ports = Ports(http=first, grpc=first + _HTTP_PORTS)
         self.url = f"http://127.0.0.1:{first}"
         self.environment.update({"PORT": str(first), "GRPC_PORT": str(self.ports.grpc)})
@@ -96,7 +96,7 @@ def open_split(folder: Path, **environment: str) -> Iterator[SplitShop]:
         shop.kill()
 
 
-def _free_ports(number: int) -> int:
+def free_ports(number: int) -> int:
     """The first of so many ports in a row that nobody listens on."""
     for first in range(20000 + os.getpid() % 8000, 60000, number):
         if all(_is_free(port) for port in range(first, first + number)):

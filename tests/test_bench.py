@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from bench import pgbench
+from bench import pgbench, simulate
 from tests.services import needs_postgres, needs_redis
 from tests.shop import ROOT
 
@@ -49,6 +50,24 @@ def test_a_short_run_of_the_catalogue() -> None:
     said = _run("--on", "catalogue", "--products", "60")
     assert "Checked: the bare views answer what the shops answer." in said
     assert "SQL depends on the page size: nowhere: reached" in said
+
+
+def test_a_short_run_of_unit_costs_and_the_relay_writes_a_report(tmp_path: Path) -> None:
+    needs_postgres()
+    needs_redis()
+    (tmp_path / "benchmarks.md").write_text((ROOT / "docs" / "benchmarks.md").read_text())
+    (tmp_path / "scaling.md").write_text((ROOT / "docs" / "scaling.md").read_text())
+    said = _run("--on", "units", "--on", "relay", "--report", str(tmp_path))
+    assert "Checked: the audit is clean." in said
+    assert "Checked: every order was deducted once, by the shop or by hand." in said
+    page = (tmp_path / "benchmarks.md").read_text()
+    assert "### units\n" in page
+    assert "### relay\n" in page
+    # What is planned follows from them.
+    simulate.write(tmp_path)
+    plan = (tmp_path / "scaling.md").read_text()
+    assert "| orders a second | 1 | 100 | 10,000 |" in plan
+    assert "Nothing was measured with several numbers of clients" in plan
 
 
 def _run(*arguments: str) -> str:

@@ -142,6 +142,8 @@ def test_a_token_for_the_others_is_needed_to_serve_and_not_to_make_one(tmp_path:
         ("PRODUCTS_GRPC", "products"),
         ("PRODUCTS_GRPC", "http://products:50053"),
         ("PRODUCTS_GRPC", "products:many"),
+        ("PRODUCTS_GRPC", "products:50053,other:50053"),
+        ("PRODUCTS_GRPC", "10.0.0.1:50053,[::1]:50053"),
         ("GRPC_PORT", "8084"),
         ("GRPC_TLS_CERTIFICATE", "/nowhere.pem"),
         ("GRPC_TLS_MUTUAL", "on"),

@@ -87,6 +87,7 @@ def assert_one_clear_line(result: subprocess.CompletedProcess[str], variable: st
         ("ORDERS_DATABASE_URL", "sqlite:///:memory:"),
         ("DATA_DIR", "/dev/null/shop"),
         ("DEBUG", "maybe"),
+        ("DRAIN_SECONDS", "-1"),
         ("EMAIL_URL", "smtp://localhost:port"),
         ("EMAIL_URL", "smtp"),
         ("EVENT_STREAMS", "0"),
@@ -126,6 +127,14 @@ def assert_one_clear_line(result: subprocess.CompletedProcess[str], variable: st
         ("PORT", "0"),
         ("PORT", "65536"),
         ("RATE_LIMITS", "few"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "jaeger:4317"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://jaeger"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://key@jaeger:4317"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://jaeger:port"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_TRACES_SAMPLER_ARG", "1.1"),
+        ("OTEL_TRACES_SAMPLER_ARG", "-1"),
+        ("OTEL_TRACES_SAMPLER_ARG", "10%"),
         ("RATE_LIMIT_ADDRESS", "often"),
         ("RATE_LIMIT_ADDRESS", "100"),
         ("RATE_LIMIT_CREDENTIALS", "300/fortnight"),
@@ -136,6 +145,7 @@ def assert_one_clear_line(result: subprocess.CompletedProcess[str], variable: st
         ("REDIS_URL", "redis://:secret@localhost:port/0"),
         ("RESERVATION_TTL", "0m"),
         ("STRIPE_API_BASE", "api.stripe.com"),
+        ("SERVICE_TOKEN_FILE", "/nowhere"),
         ("TEMPLATES_DIR", "/nowhere"),
         ("TEMPLATES_DIR", "/dev/null"),
         ("TRUSTED_PROXIES", "10"),
@@ -145,6 +155,7 @@ def assert_one_clear_line(result: subprocess.CompletedProcess[str], variable: st
         ("WEBHOOK_ALLOW_HTTP", "maybe"),
         ("WEB_THREADS", "0"),
         ("WEB_WORKERS", "4"),
+        ("WORKER_PROCESSES", "0"),
     ],
 )
 def test_a_bad_value_is_refused_by_name(
@@ -159,6 +170,17 @@ def test_a_bad_value_is_refused_by_name(
         runpy.run_path(str(ROOT / "config" / "settings" / "base.py"))
 
     assert "secret" not in str(refusal.value)
+
+
+def test_a_service_token_may_be_in_a_file(monkeypatch: pytest.MonkeyPatch, data_dir: Path, tmp_path: Path) -> None:
+    for name in SHOP_VARIABLES.split():
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "token").write_text("from.the.file\n")
+    monkeypatch.setenv("DATA_DIR", str(data_dir))
+    monkeypatch.setenv("SERVICE_TOKEN_FILE", str(tmp_path / "token"))
+    assert runpy.run_path(str(ROOT / "config/settings/base.py"))["SERVICE_TOKEN"] == "from.the.file"
+    monkeypatch.setenv("SERVICE_TOKEN", "its.own")
+    assert runpy.run_path(str(ROOT / "config/settings/base.py"))["SERVICE_TOKEN"] == "its.own"
 
 
 @pytest.mark.parametrize("missing", ["STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"])
@@ -365,3 +387,18 @@ def test_every_variable_is_documented_and_kept_away_from_tests() -> None:
 
     assert read - documented == set()
     assert set(SHOP_VARIABLES.split()) == read | {"DJANGO_SETTINGS_MODULE"}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("value", "target"),
+    [
+        ("", ""),
+        ("products:50053", "products:50053"),
+        ("10.0.0.1:50053, 10.0.0.2:50053", "ipv4:10.0.0.1:50053,10.0.0.2:50053"),
+        ("[::1]:50053,[::2]:50053", "ipv6:[::1]:50053,[::2]:50053"),
+    ],
+)
+def test_a_service_may_be_at_several_addresses(monkeypatch: pytest.MonkeyPatch, value: str, target: str) -> None:
+    monkeypatch.setenv("PRODUCTS_GRPC", value)
+    assert env.peer("PRODUCTS_GRPC") == target

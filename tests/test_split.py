@@ -16,15 +16,19 @@ from pathlib import Path
 import pytest
 import requests
 
+from deploy.split import PROFILES
 from tests.blackbox.suite import run
 from tests.blackbox.target import Target
 from tests.blackbox.transcript import Transcript, compare
 from tests.chaos.servers import running_redis
 from tests.journeys import sixteen_buyers_of_fifty_lamps, walk_through
 from tests.load import shoppers
+from tests.monitoring import everything_asked, missing, rules
 from tests.outage import remove_queues
-from tests.services import needs_rabbitmq, needs_redis
-from tests.shop import PASSWORD, Client, Shop, open_shop
+from tests.prometheus import running_prometheus
+from tests.scrape import Scrape, scrape
+from tests.services import needs_rabbitmq, needs_redis, new_postgres_database
+from tests.shop import PASSWORD, ROOT, Client, Shop, open_shop
 from tests.split import SplitShop, open_split
 
 pytestmark = [pytest.mark.e2e, pytest.mark.once]
@@ -42,11 +46,17 @@ def redis_url() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def split(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[SplitShop]:
-    """With RabbitMQ, which sees at once that a worker was killed; Redis would give it a minute and a half."""
+    """With RabbitMQ, which sees at once that a worker was killed; Redis would give it a minute and a half. Orders are
+    on PostgreSQL, the others on SQLite.
+    """
     broker, queues = needs_rabbitmq(), f"split-{secrets.token_hex(4)}-"
     environment = {"REDIS_URL": redis_url, "BROKER_URL": broker, "QUEUE_PREFIX": queues, "RATE_LIMITS": "off"}
+    environment["CORS_ALLOWED_ORIGINS"] = ORIGIN
     try:
-        with open_split(tmp_path_factory.mktemp("split"), CORS_ALLOWED_ORIGINS=ORIGIN, **environment) as running:
+        with (
+            new_postgres_database() as orders,
+            open_split(tmp_path_factory.mktemp("split"), ORDERS_DATABASE_URL=orders, **environment) as running,
+        ):
             yield running
     finally:
         remove_queues(broker, queues)
@@ -151,6 +161,41 @@ def test_a_client_made_from_the_contract_alone_asks_for_users(split: SplitShop, 
     assert done.returncode == 0, done.stderr
     user_id = profile["id"]
     assert json.loads(done.stdout) == [user_id, profile["email"], "user", True, True, user_id, False, "UNAUTHENTICATED"]
+
+
+def test_whatever_dashboards_alerts_and_runbooks_ask_for_is_there(split: SplitShop, admin: Client) -> None:
+    lamp, customer = admin.product(stock=2), split.customer()
+    assert customer.pay(customer.order(lamp).json()["id"]).status_code == 200
+    assert customer.order(lamp, 5).status_code == 409
+    with pytest.raises(AssertionError, match="wrong_credentials"):
+        Client(split.url).log_in("nobody@example.com", PASSWORD)
+    found = whole_scrape(split)
+    assert [problem for asked in everything_asked() for problem in missing(asked, found)] == []
+    assert found.value("orders_total") >= 1
+    pages = (ROOT / "docs" / "metrics.md").read_text()
+    named = set(re.findall(r"^\| `(\w+)` \|", pages, re.MULTILINE))
+    bare = {
+        re.sub("_(bucket|count|sum)$", "", name) for name in found.names if not name.startswith(("envoy_", "django_"))
+    }
+    assert bare - named == set()
+    assert {name for name in named if not name.startswith("django_")} - bare == set()
+
+
+def whole_scrape(split: SplitShop) -> Scrape:
+    """What all processes say, Envoy's among them."""
+    shops = scrape(*(split.url_of(profile) for profile in PROFILES))
+    envoy = requests.get(f"http://127.0.0.1:{split.ports.envoy_admin}/stats/prometheus", timeout=10)
+    shops.add(envoy.text)
+    return shops
+
+
+def test_a_real_prometheus_finds_every_process_and_evaluates_every_rule(split: SplitShop, tmp_path: Path) -> None:
+    targets = {profile: split.ports.http_of(profile) for profile in PROFILES} | {"envoy": split.ports.envoy_admin}
+    with running_prometheus(tmp_path, targets) as prometheus:
+        split.eventually(lambda: prometheus.up() == {**dict.fromkeys(targets, 1.0), "prometheus": 1.0}, seconds=60)
+        split.eventually(lambda: set(prometheus.rules().values()) == {"ok"}, seconds=60)
+        assert len(prometheus.rules()) == len(rules())
+        assert prometheus.ask('max by (service) (outbox_depth{service="orders"})') == {"orders": 0}
 
 
 def breaker_of(split: SplitShop) -> set[float]:

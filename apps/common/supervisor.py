@@ -2,6 +2,7 @@
 
 import ctypes
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -11,7 +12,10 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import IO
+
+from apps.common import draining
 
 logger = logging.getLogger(__name__)
 
@@ -24,13 +28,16 @@ _PR_SET_PDEATHSIG = 1
 @dataclass
 class Process:
     """A command that should always be running. `environment` is added to our own; `is_prefixed` has each line that it
-    prints begin with its name.
+    prints begin with its name. Neighbours of one `stage` stop at the same time; `farewell` is a command that is run
+    before the process is told to stop.
     """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     is_prefixed: bool = False
+    stage: str = ""
+    farewell: Sequence[str] = ()
     running: "subprocess.Popen[bytes] | None" = None
     started_at: float = 0
     failures: int = 0
@@ -38,24 +45,46 @@ class Process:
 
 
 class Supervisor:
-    """Keeps processes running until SIGTERM or SIGINT, then stops them in the order in which they were given."""
+    """Keeps processes running until SIGTERM or SIGINT, and for `drain_seconds` more; then stops them in the order in
+    which they were given. A second signal ends the wait.
+    """
 
-    def __init__(self, processes: Sequence[Process]) -> None:
+    def __init__(self, processes: Sequence[Process], *, drain_seconds: float = 0) -> None:
         self._processes = processes
-        self._stop = threading.Event()
+        self._drain_seconds = drain_seconds
+        self._told = threading.Event()
+        self._hurried = threading.Event()
 
     def run(self) -> None:
-        """Blocks until told to stop."""
+        """Blocks until told to stop, and everything has stopped."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stop.set())
+            signal.signal(number, self._hear)
         try:
-            while not self._stop.is_set():
-                for process in self._processes:
-                    self._keep(process)
-                self._stop.wait(0.2)
+            self._run_until(self._told)
+            if self._drain_seconds:
+                self._drain()
         finally:
+            for _, together in groupby(self._processes, key=lambda process: process.stage or process.name):
+                _end(list(together))
+
+    def _hear(self, *_: object) -> None:
+        (self._hurried if self._told.is_set() else self._told).set()
+
+    def _drain(self) -> None:
+        """Serve on while whoever sends requests learns that they are to go elsewhere."""
+        logger.info("Draining for %s s", self._drain_seconds)
+        draining.begin()
+        try:
+            self._run_until(self._hurried, seconds=self._drain_seconds)
+        finally:
+            draining.end()
+
+    def _run_until(self, event: threading.Event, *, seconds: float = math.inf) -> None:
+        deadline = time.monotonic() + seconds
+        while not event.is_set() and time.monotonic() < deadline:
             for process in self._processes:
-                _end(process)
+                self._keep(process)
+            event.wait(0.2)
 
     def _keep(self, process: Process) -> None:
         """Start the process if it does not run: at once the first time, with growing pauses if it keeps dying."""
@@ -104,17 +133,26 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _end(process: Process) -> None:
-    """Let the process finish what it began; kill it, and what it left behind, only if it does not come to an end."""
-    if process.running is None:
-        return
-    process.running.terminate()
+def _end(processes: Sequence[Process]) -> None:
+    """Let the processes finish what they began; kill one, and what it left behind, only if it does not end."""
+    for process in processes:
+        if process.running is not None:
+            if process.farewell:
+                subprocess.run(process.farewell, check=False, timeout=_STOP_SECONDS)  # noqa: S603 - a command of ours
+            process.running.terminate()
+    deadline = time.monotonic() + _STOP_SECONDS
+    for process in processes:
+        if process.running is not None:
+            _wait(process.name, process.running, deadline)
+
+
+def _wait(name: str, running: "subprocess.Popen[bytes]", deadline: float) -> None:
     try:
-        process.running.wait(timeout=_STOP_SECONDS)
+        running.wait(timeout=max(0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
-        logger.error("%s did not stop within %s s and was killed", process.name, _STOP_SECONDS)  # noqa: TRY400
-    _kill_group(process.running)
-    process.running.wait()
+        logger.error("%s did not stop within %s s and was killed", name, _STOP_SECONDS)  # noqa: TRY400
+    _kill_group(running)
+    running.wait()
 
 
 def _kill_group(process: "subprocess.Popen[bytes]") -> None:

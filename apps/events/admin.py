@@ -95,7 +95,7 @@ class OutboxAdmin(LongList, ReadOnlyAdmin[OutboxEvent]):
     search_help_text = gettext_lazy("Id of the event or its subject")
     fields = [
         *("type", "id", "source", "subject", "sequence", "occurred_at", "published_at", "delivered_at"),
-        *("readable", "attempts", "available_at", "problem", "version", "traceparent"),
+        *("readable", "attempts", "available_at", "problem", "version", "traceparent", "request_id"),
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[OutboxEvent]:

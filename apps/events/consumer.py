@@ -2,10 +2,12 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -13,11 +15,13 @@ from celery import Task, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import InterfaceError, OperationalError
 from django.db.models import QuerySet
-from django_guid import clear_guid, set_guid
+from django_guid import get_guid, set_guid
 
+from apps.common import logs, tracing
 from apps.common.databases import alias_of, atomic, later
 from apps.common.errors import ServiceUnavailable
-from apps.events import inbox
+from apps.common.tracing import NO_SPAN, Kind, Span
+from apps.events import inbox, metrics
 from apps.events.envelope import Event
 from apps.events.models import FailedDelivery
 
@@ -96,12 +100,47 @@ def _to_task(consumer: "_Consumer") -> "Task[..., None]":
 
 @contextmanager
 def _request_of(event: Event) -> Iterator[None]:
-    """What follows from an event carries the id of the request that caused it."""
-    set_guid(event.traceparent[3:35])
+    """What follows from an event carries the id of the request that caused it, and is in its trace."""
+    before = get_guid()
+    # An event of a version before this one has no other than its trace's.
+    set_guid(event.request_id or event.traceparent[3:35])
     try:
-        yield
+        with logs.saying(logs.told(event.data)), _spans.get().get(event.id, NO_SPAN).active():
+            yield
     finally:
-        clear_guid()
+        set_guid(before)
+
+
+@contextmanager
+def _consuming(consumer: str, events: Sequence[Event]) -> Iterator[None]:
+    """A span for each event, in the event's own trace. If that is one for all, the work that is done for them together
+    is below the first; otherwise it is the task's, to which they all refer.
+    """
+    task = [tracing.traceparent()]
+    spans = {
+        event.id: tracing.start(f"process {consumer}", Kind.CONSUMER, parent=event.traceparent, links=task)
+        for event in events
+    }
+    for event in events:
+        spans[event.id].set({"messaging.destination.name": event.type, "messaging.message.id": str(event.id)})
+    is_one_trace = len({event.traceparent[:_TRACE_ID_ENDS] for event in events}) == 1
+    token = _spans.set(spans)
+    failure: BaseException | None = None
+    try:
+        with spans[events[0].id].active() if is_one_trace else nullcontext():
+            yield
+    except BaseException as error:
+        failure = error
+        raise
+    finally:
+        _spans.reset(token)
+        for span in spans.values():
+            span.end(failure)
+
+
+# Of the events that are being handled.
+_spans: ContextVar[Mapping[UUID, Span]] = ContextVar("spans", default=MappingProxyType({}))
+_TRACE_ID_ENDS = 35
 
 
 @dataclass(frozen=True)
@@ -123,20 +162,34 @@ class _Consumer:
         batch = self._failures().filter(event_id__in=[message["id"] for message in messages])
         failed_before = {str(event_id) for event_id in batch.values_list("event_id", flat=True)}
         if self.takes_batches and not failed_before and len(messages) > 1 and self._took_together(messages):
+            metrics.HANDLED.labels(self.name, metrics.SUCCEEDED).inc(len(messages))
             return
         for message in messages:
+            if self._took(message) and message["id"] in failed_before:
+                batch.filter(event_id=message["id"]).update(state=FailedDelivery.State.RESOLVED)
+
+    def _took(self, message: Message) -> bool:
+        """Let the event have its effect; False if it was noted that it could not."""
+        try:
+            event = Event.from_message(message)
+        except Exception as error:  # noqa: BLE001 - whatever it is that we cannot read
+            self._failed(message, error)
+            return False
+        with _request_of(event):
             try:
-                event = Event.from_message(message)
-                with _request_of(event):
-                    self._handle([event])
+                self._handle([event])
             except LATER:
                 raise
-            except Exception as error:
-                logger.exception("%s failed on event %s", self.name, message["id"])
-                self._keep(message, f"{type(error).__name__}: {error}")
-            else:
-                if message["id"] in failed_before:
-                    batch.filter(event_id=message["id"]).update(state=FailedDelivery.State.RESOLVED)
+            except Exception as error:  # noqa: BLE001 - it is logged there
+                self._failed(message, error)
+                return False
+        metrics.HANDLED.labels(self.name, metrics.SUCCEEDED).inc()
+        return True
+
+    def _failed(self, message: Message, error: Exception) -> None:
+        logger.error("%s failed on event %s", self.name, message["id"], exc_info=error)
+        self._keep(message, f"{type(error).__name__}: {error}")
+        metrics.HANDLED.labels(self.name, metrics.FAILED).inc()
 
     def _took_together(self, messages: Sequence[Message]) -> bool:
         """Let all of them have their effect; False if that failed. What it was that failed is found out, and said, when
@@ -154,10 +207,11 @@ class _Consumer:
     def _handle(self, events: Sequence[Event]) -> None:
         # Each turn by itself: one after the other in one transaction could lock rows in no order at all.
         for turn in _in_turns(events, ordered=self.ordered):
-            if self.transactional:
-                self._handle_inside(turn)
-            else:
-                self._handle_outside(turn)
+            with _consuming(self.name, turn):
+                if self.transactional:
+                    self._handle_inside(turn)
+                else:
+                    self._handle_outside(turn)
 
     def _handle_inside(self, events: Sequence[Event]) -> None:
         with atomic(self.service):

@@ -35,6 +35,8 @@ class Event:
     timestamp: datetime
     version: int
     traceparent: str
+    # What the client was told in `X-Request-ID`, if a request is behind it.
+    request_id: str = ""
 
     def to_message(self) -> dict[str, Any]:
         """The event as JSON values, for a message or a column."""
@@ -48,6 +50,7 @@ class Event:
             "timestamp": self.timestamp.isoformat(),
             "version": self.version,
             "traceparent": self.traceparent,
+            "request_id": self.request_id,
         }
 
     @classmethod
@@ -67,4 +70,6 @@ class Event:
             timestamp=datetime.fromisoformat(message["timestamp"]),
             version=message["version"],
             traceparent=message["traceparent"],
+            # Messages of a version before this one have none.
+            request_id=message.get("request_id", ""),
         )

@@ -12,6 +12,7 @@ from apps.common.ids import new_id
 from apps.events.envelope import Event
 
 ENVELOPE_VERSION = 1
+LONGEST_REQUEST_ID = 64
 
 
 class OutboxEvent(models.Model):
@@ -25,6 +26,9 @@ class OutboxEvent(models.Model):
     data = models.JSONField(encoder=DjangoJSONEncoder)
     version = models.PositiveSmallIntegerField(default=ENVELOPE_VERSION)
     traceparent = models.CharField(max_length=55)
+    request_id = models.CharField(
+        max_length=LONGEST_REQUEST_ID, blank=True, db_default="", help_text="What the client was told in X-Request-ID."
+    )
     occurred_at = models.DateTimeField(default=timezone.now)
     available_at = models.DateTimeField(
         null=True, help_text="The relay leaves the event alone until then: another relay has it, or it failed."
@@ -56,6 +60,7 @@ class OutboxEvent(models.Model):
             timestamp=self.occurred_at,
             version=self.version,
             traceparent=self.traceparent,
+            request_id=self.request_id,
         )
 
 

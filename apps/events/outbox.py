@@ -1,6 +1,5 @@
 """Publishing: an event is a row that commits with the change that it tells of."""
 
-import secrets
 from typing import Any
 from uuid import UUID
 
@@ -8,18 +7,19 @@ from django.db.transaction import get_connection
 from django.utils import timezone
 from django_guid import get_guid
 
+from apps.common import tracing
 from apps.common.databases import alias_of
 from apps.common.ids import new_id
 from apps.events.envelope import Fact
-from apps.events.models import ENVELOPE_VERSION, OutboxEvent
+from apps.events.models import ENVELOPE_VERSION, LONGEST_REQUEST_ID, OutboxEvent
 
 # Writes rows as `to_row` makes them, given as one JSON array, on PostgreSQL: to be a part of a larger statement.
 INSERT_JSON = f"""
-    INSERT INTO events_outboxevent (id, type, source, subject, sequence, data, version, traceparent, occurred_at,
-        attempts, last_error)
-    SELECT id, type, source, subject, sequence, data, {ENVELOPE_VERSION}, traceparent, occurred_at, 0, ''
+    INSERT INTO events_outboxevent (id, type, source, subject, sequence, data, version, traceparent, request_id,
+        occurred_at, attempts, last_error)
+    SELECT id, type, source, subject, sequence, data, {ENVELOPE_VERSION}, traceparent, request_id, occurred_at, 0, ''
     FROM json_to_recordset(%s::json) AS t (id uuid, type text, source text, subject uuid, sequence int, data jsonb,
-        traceparent text, occurred_at timestamptz)
+        traceparent text, request_id text, occurred_at timestamptz)
 """  # noqa: S608 - a statement of ours
 
 
@@ -37,7 +37,7 @@ def publish(service: str, *facts: Fact) -> None:
     alias = alias_of(service)
     if not get_connection(alias).in_atomic_block:
         raise NotInTransaction("publish() must be called in the transaction that makes the change.")
-    trace = _traceparent()
+    trace = tracing.traceparent_of(get_guid())
     OutboxEvent.objects.using(alias).bulk_create(
         (OutboxEvent(**_to_row(service, fact, trace)) for fact in facts),
         ignore_conflicts=any(fact.id for fact in facts),
@@ -46,7 +46,7 @@ def publish(service: str, *facts: Fact) -> None:
 
 def to_row(service: str, fact: Fact) -> dict[str, Any]:
     """The outbox's row of a fact, for a caller that writes it in one statement with the change."""
-    return _to_row(service, fact, _traceparent())
+    return _to_row(service, fact, tracing.traceparent_of(get_guid()))
 
 
 def _to_row(service: str, fact: Fact, trace: str) -> dict[str, Any]:
@@ -58,13 +58,12 @@ def _to_row(service: str, fact: Fact, trace: str) -> dict[str, Any]:
         "sequence": fact.sequence,
         "data": dict(fact.data),
         "traceparent": trace,
+        "request_id": _request_id(),
         "occurred_at": timezone.now(),
     }
 
 
-def _traceparent() -> str:
-    """A W3C trace context (`traceparent`, version 00). The request's id is the trace's, so both find each other."""
-    request_id = get_guid()
-    # A client may name its request, by a UUID in any of its forms.
-    trace_id = UUID(request_id).hex if request_id else secrets.token_hex(16)
-    return f"00-{trace_id}-{secrets.token_hex(8)}-00"
+def _request_id() -> str:
+    """As the client knows it, who may have named it: by a UUID, which may be between any number of braces."""
+    given: str = get_guid() or ""
+    return given if len(given) <= LONGEST_REQUEST_ID else UUID(given).hex

@@ -2,8 +2,10 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 from celery import current_app
 from django.conf import settings
@@ -12,8 +14,11 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError as BrokerError
 
+from apps.common import tracing
 from apps.common.databases import later, skips_locked
 from apps.common.outages import Outage
+from apps.common.tracing import Kind, Span
+from apps.events import metrics
 from apps.events.models import OutboxEvent
 from apps.events.outlets import enlist
 
@@ -26,6 +31,8 @@ LEASE = timedelta(seconds=30)
 MAX_BACK_OFF_SECONDS = 5
 # A broker that takes a message and does not say so has hung.
 _CONFIRM_SECONDS = 5
+
+Message = dict[str, Any]
 
 broker_outage = Outage("The broker")
 
@@ -53,6 +60,8 @@ def relay_batch(alias: str) -> int:
         broker_outage.ended()
         # Without a broker every subscriber has run by now.
         rows.update(published_at=Now(), delivered_at=Now() if settings.CELERY_TASK_ALWAYS_EAGER else None)
+        for event in events:
+            metrics.PUBLISHED.labels(event.type).inc()
     return len(events)
 
 
@@ -79,20 +88,44 @@ def _lease(alias: str) -> Sequence[OutboxEvent]:
 
 def _dispatch(events: Sequence[OutboxEvent]) -> None:
     """One message for each subscriber, with all the events that it hears of."""
-    batches: dict[str, list[OutboxEvent]] = defaultdict(list)
-    for event in events:
-        # Nobody hears of a type that is not in the table: a newer version, since rolled back, may have left one.
-        for task in settings.EVENT_SUBSCRIBERS.get(event.type, ()):
-            batches[task].append(event)
-    for task in sorted(batches, key=settings.SLOW_SUBSCRIBERS.__contains__):
-        batch = batches[task]
-        messages = [event.to_event().to_message() for event in batch]
-        send(task, messages)
+    batches: dict[str, list[Message]] = defaultdict(list)
+    with tracing.span("relay events", Kind.PRODUCER) as batch, _publishing(events, batch) as messages:
+        for event, message in zip(events, messages, strict=True):
+            # Nobody hears of a type that is not in the table: a newer version, since rolled back, may have left one.
+            for task in settings.EVENT_SUBSCRIBERS.get(event.type, ()):
+                batches[task].append(message)
+        for task in sorted(batches, key=settings.SLOW_SUBSCRIBERS.__contains__):
+            send(task, batches[task])
 
 
-def send(task: str, messages: Sequence[dict[str, object]]) -> None:
+@contextmanager
+def _publishing(events: Sequence[OutboxEvent], batch: Span) -> Iterator[Sequence[Message]]:
+    """The events as messages, and a span for each, in the event's own trace: what subscribers do is below it."""
+    spans = [
+        tracing.start(f"publish {event.type}", Kind.PRODUCER, parent=event.traceparent, links=[batch.traceparent])
+        for event in events
+    ]
+    messages = [
+        {**event.to_event().to_message(), "traceparent": span.traceparent or event.traceparent}
+        for event, span in zip(events, spans, strict=True)
+    ]
+    failure: BaseException | None = None
+    try:
+        yield messages
+    except BaseException as error:
+        failure = error
+        raise
+    finally:
+        for event, span in zip(events, spans, strict=True):
+            span.set({"messaging.message.id": str(event.id)})
+            span.end(failure)
+
+
+def send(task: str, messages: Sequence[Message]) -> None:
     """Hand messages to a subscriber: over the broker or, without one, here and now."""
     if settings.CELERY_TASK_ALWAYS_EAGER:
         current_app.tasks[task].apply_async(args=(messages,))
     else:
-        current_app.send_task(task, args=(messages,), confirm_timeout=_CONFIRM_SECONDS)
+        trace = tracing.traceparent()
+        headers = {"traceparent": trace} if trace else None
+        current_app.send_task(task, args=(messages,), headers=headers, confirm_timeout=_CONFIRM_SECONDS)

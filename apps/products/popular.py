@@ -32,6 +32,7 @@ _LEDGER_OF = timedelta(days=30)
 # Views are counted here first: a request in Redis for each would cost as much as the answer.
 _FLUSH_VIEWS = 100
 _FLUSH_SECONDS = 2.0
+_COOLED_SECONDS = 30 * 60
 
 
 class _Views:
@@ -71,6 +72,9 @@ def count_sale(units: Mapping[UUID, int]) -> None:
 def cool() -> None:
     """Let an hour pass: everything counts a little less, and what hardly counts is forgotten."""
     if not settings.SHARED_CACHE:
+        return
+    # Of several that run the same schedule, the first: for the others the hour has passed.
+    if not cache.add(f"{_KEY}:cooled", 1, timeout=_COOLED_SECONDS):
         return
     key = cache.make_key(_KEY)
     with suppress(*AWAY), get_redis_connection("default").pipeline() as pipeline:

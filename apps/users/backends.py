@@ -5,6 +5,7 @@ from uuid import UUID
 from django.contrib.auth.backends import BaseBackend
 from django.http import HttpRequest
 
+from apps.common import logs
 from apps.common.addresses import client_address
 from apps.common.databases import atomic
 from apps.users import guard, passwords, second_factor
@@ -45,4 +46,7 @@ class EmailOrUsernameBackend(BaseBackend):
         return None
 
     def get_user(self, user_id: UUID) -> User | None:
-        return User.objects.filter(pk=user_id, active=True).first()
+        user = User.objects.filter(pk=user_id, active=True).first()
+        if user is not None:
+            logs.bind(user_id=user.pk)
+        return user

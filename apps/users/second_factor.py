@@ -178,6 +178,24 @@ def _secret(row: SecondFactor) -> bytes:
         raise UnreadableSecret("The second factor was stored under another SECRET_KEY: turn it off.") from error
 
 
+def reencrypt() -> int:
+    """Encrypt every secret anew, under the present SECRET_KEY; returns how many. What cannot be read stays as it is."""
+    done = 0
+    for key in SecondFactor.objects.values_list("pk", flat=True):
+        with atomic("users"):
+            row = SecondFactor.objects.select_for_update().filter(pk=key).first()
+            if row is None:
+                continue
+            try:
+                row.secret = _box().rotate(row.secret).decode()
+            except InvalidToken:
+                logger.warning("A second factor was stored under a SECRET_KEY that is not known any more.")
+                continue
+            row.save(update_fields=["secret"])
+            done += 1
+    return done
+
+
 class UnreadableSecret(Exception):
     """It was encrypted with another SECRET_KEY."""
 

@@ -1,8 +1,10 @@
 """Settings shared by every profile. Everything that differs between installations is an environment variable:
 docs/configuration.md lists them. A profile beside this file says in a few lines what one process runs."""
 
+import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import django_stubs_ext
 from celery.schedules import crontab
@@ -72,8 +74,11 @@ _PAGES_MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
-# First what puts headers on every answer, also on those that refuse.
+# First what sees every answer: what notes and counts them, and what puts headers on each, also on those that refuse.
 MIDDLEWARE = [
+    "config.access_log.AccessLog",
+    "config.metrics.CountRequests",
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django_guid.middleware.guid_middleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -88,6 +93,8 @@ MIDDLEWARE = [
     *(_PAGES_MIDDLEWARE if PROFILE.has_pages else []),
     *(["config.middleware.PageLanguage"] if PROFILE.has_pages else []),
     "config.middleware.ErrorAnswers",
+    # What else django-prometheus counts costs a seventh of what a process can answer.
+    *(["django_prometheus.middleware.PrometheusAfterMiddleware"] if env.flag("DJANGO_METRICS", default=False) else []),
 ]
 
 ROOT_URLCONF = PROFILE.urls
@@ -137,6 +144,8 @@ PORT = env.integer("PORT", PROFILE.port, low=1, high=65535)
 GRPC_PORT = env.integer("GRPC_PORT", PROFILE.grpc_port, low=1, high=65535)
 if GRPC_PORT == PORT:
     raise ImproperlyConfigured("GRPC_PORT and PORT must differ.")
+# How long requests are still answered after SIGTERM, while /ready says that they are to go elsewhere.
+DRAIN_SECONDS = env.integer("DRAIN_SECONDS", 0, low=0, high=600)
 # How many calls are answered at once, besides streams.
 GRPC_THREADS = env.integer("GRPC_THREADS", 16, low=1, high=256)
 # How long another service is waited for.
@@ -169,7 +178,7 @@ for _service in profiles.SERVICES:
         )
 # With what this process shows itself to them: `manage.py issue_service_token`, in the users service, makes it.
 # Commands do without, the one that makes it among them; `serve` and whatever calls another service do not.
-SERVICE_TOKEN = env.text("SERVICE_TOKEN")
+SERVICE_TOKEN = env.text("SERVICE_TOKEN") or env.content("SERVICE_TOKEN_FILE")
 
 # --- Stores --------------------------------------------------------------------------------------
 
@@ -487,6 +496,8 @@ CELERY_TASK_ACKS_ON_TIMEOUT = False
 CELERY_TASK_TIME_LIMIT = 60
 CELERY_TASK_SOFT_TIME_LIMIT = 45
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+# By default as many as there are processors: a container sees all of its machine's, however few it may use.
+CELERY_WORKER_CONCURRENCY = env.integer("WORKER_PROCESSES", os.cpu_count() or 1, low=1, high=256)
 CELERY_WORKER_CONSUMER = "apps.events.dead_letters.Consumer"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 # Nobody talks to a worker, and of two on hosts of one name RabbitMQ would refuse the second its queue for that.
@@ -570,6 +581,24 @@ AUDIT_RULES = [
     *(f"apps.{service}.audit.RULES" for service in PROFILE.services),
     "apps.events.audit.RULES",
 ]
+# Modules that count for `/metrics`, and what is read from stores for it: docs/metrics.md.
+METRICS = [
+    *("apps.common.metrics", "apps.events.metrics", "grpc_api.metrics"),
+    *(f"apps.{service}.metrics" for service in PROFILE.services),
+]
+# The staff pages look into the stores of others, who tell of them themselves.
+_HAVE_READINGS = ["events", *(service for service in PROFILE.services if service != "users")]
+METRIC_READINGS = [
+    "config.connections.READINGS",
+    *(f"apps.{app}.readings.READINGS" for app in _HAVE_READINGS if PROFILE.does_work),
+]
+# What stores something encrypted: `manage.py reencrypt` has each write it anew.
+REENCRYPTERS = [
+    *(["apps.users.second_factor.reencrypt"] if PROFILE.runs("users") else []),
+    *(["apps.events.webhooks.endpoints.reencrypt"] if PROFILE.runs(WEBHOOKS_SERVICE) else []),
+]
+# The table that every change writes to which another service hears of: a back-up holds it still for a moment.
+OUTBOX = "events_outboxevent"
 # What fills the demo shop: `manage.py seed_demo` runs them in this order.
 DEMO_SEEDERS = {
     "users": "apps.users.seed.DemoCustomers",
@@ -588,19 +617,27 @@ SUPPORT_EMAIL = env.text("SUPPORT_EMAIL")
 # Where the demo storefront finds the REST API; in this process if it is not set.
 STOREFRONT_API = env.url("STOREFRONT_API", ("http", "https"))
 
+# Where traces go; without it there are none. Names and meanings are OpenTelemetry's own.
+OTLP_ENDPOINT = env.collector("OTEL_EXPORTER_OTLP_ENDPOINT")
+OTLP_PROTOCOL = env.choice(
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+    ("grpc", "http/protobuf"),
+    "http/protobuf" if urlsplit(OTLP_ENDPOINT).port == 4318 else "grpc",  # noqa: PLR2004 - the port says it
+)
+# Of the requests that bring no decision of somebody before us.
+TRACES_RATIO = env.ratio("OTEL_TRACES_SAMPLER_ARG", 1.0)
+OTLP_SERVICE_NAME = env.text("OTEL_SERVICE_NAME", f"cartwright-{PROFILE.name}" if PROFILE.is_split else "cartwright")
+
 LOG_LEVEL = env.choice("LOG_LEVEL", ("debug", "info", "warning", "error"), "info").upper()
 LOG_FORMAT = env.choice("LOG_FORMAT", ("console", "json"), "console" if DEBUG else "json")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "django_guid.log_filters.CorrelationId", "correlation_id_field": "request_id"}},
     "formatters": {
-        "console": {"format": "%(asctime)s %(levelname)-7s %(name)s [%(request_id)s] %(message)s"},
-        "json": {"()": "apps.common.logs.JSONFormatter"},
+        "console": {"()": "apps.common.logs.readable_lines"},
+        "json": {"()": "apps.common.logs.json_lines"},
     },
-    "handlers": {
-        "stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT, "filters": ["request_id"]},
-    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"handlers": []},  # Django's own would print a second time what reaches the root
@@ -609,6 +646,8 @@ LOGGING = {
         "celery.beat": {"level": "WARNING"},
         "django_guid": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},  # a line for each call of the storefront
+        "opentelemetry.exporter": {"level": "CRITICAL"},  # config/spans.py says once what it says each time
+        "opentelemetry.sdk._shared_internal": {"level": "ERROR"},  # as above: a line for spans that find no place
         "stripe": {"level": "WARNING"},  # below, it would print what customers pay with
     },
 }

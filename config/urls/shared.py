@@ -2,15 +2,15 @@
 
 from django.urls import path, re_path
 from django.views.generic import RedirectView
-from django_prometheus.exports import ExportToDjangoView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from config import views
+from config import metrics, views
 
 OPERATIONS = [
     path("health", views.health, name="health"),
+    path("accepting", views.accepting, name="accepting"),
     path("ready", views.ready, name="ready"),
-    path("metrics", views.only_read(ExportToDjangoView), name="metrics"),
+    path("metrics", views.only_read(metrics.export), name="metrics"),
 ]
 DOCUMENTS = [
     path("api/schema/", views.only_read(SpectacularAPIView.as_view()), name="schema"),

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,13 +32,15 @@ VARIABLES = (
     "JWT_ISSUER",
     "MAX_UPLOAD_MB",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "OTEL_TRACES_SAMPLER_ARG",
     "RATE_LIMITS",
     "RATE_LIMIT_ADDRESS",
     "RATE_LIMIT_CREDENTIALS",
     "RATE_LIMIT_USER",
     "TRUSTED_PROXIES",
 )
-_OTLP_PORT = 4317
+_OTLP_PORT, _OTLP_HTTP_PORT = 4317, 4318
 _PORTS = {profile: PROFILES[profile].port for profile in (*SERVICES, "admin")} | {
     f"{service}_grpc": PROFILES[service].grpc_port for service in SERVICES
 }
@@ -49,6 +52,16 @@ class Address:
 
     host: str
     port: int
+
+
+@dataclass(frozen=True)
+class Tracing:
+    """Where spans are sent, as OTLP over gRPC or, with a `uri`, over HTTP; which share of requests is traced."""
+
+    collector: Address
+    uri: str = ""
+    is_tls: bool = False
+    percent: float = 100
 
 
 @dataclass(frozen=True)
@@ -98,13 +111,15 @@ class Gateway:
     discovery: str = "STATIC"
     listen: Address = Address("127.0.0.1", 8080)
     admin: Address = Address("127.0.0.1", 8081)
+    # Where Prometheus finds `/stats/prometheus`, if it cannot reach the admin page.
+    statistics: Address | None = None
     descriptors: str = str(DESCRIPTORS)
     # By which the gateway itself asks services for their health and their keys: one of their ALLOWED_HOSTS.
     host: str = "localhost"
     issuer: str = "cartwright"
     audience: str = "cartwright"
     cors_origins: Sequence[str] = ()
-    collector: Address | None = None
+    tracing: Tracing | None = None
     limits: RateLimits | None = field(default_factory=RateLimits)
     trusted_hops: int = 0
     max_body_bytes: int = 1024 * 1024
@@ -190,6 +205,7 @@ def _named(*, prefix: str) -> Gateway:
         clusters={name: [Address(f"{prefix}{name.removesuffix('_grpc')}", port)] for name, port in _PORTS.items()},
         discovery="STRICT_DNS",
         listen=Address("0.0.0.0", 8080),  # noqa: S104 - a container is reached from outside
+        statistics=Address("0.0.0.0", 8086),  # noqa: S104 - as above
         descriptors="/etc/envoy/descriptors.binpb",
     )
 
@@ -197,7 +213,6 @@ def _named(*, prefix: str) -> Gateway:
 def from_environment(gateway: Gateway) -> Gateway:
     """The same with what the shop's own variables say of it, so that the gateway and the services agree."""
     given = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
-    endpoint = urlsplit(given.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""))
     origins = given.get("CORS_ALLOWED_ORIGINS", "").split(",")
     hosts = [host.strip().removeprefix(".") for host in given.get("ALLOWED_HOSTS", "*").split(",")]
     is_unlimited = given.get("RATE_LIMITS", "on").lower() in {"off", "0", "no", "false"}
@@ -207,12 +222,28 @@ def from_environment(gateway: Gateway) -> Gateway:
         issuer=given.get("JWT_ISSUER", gateway.issuer),
         audience=given.get("JWT_AUDIENCE", gateway.audience),
         cors_origins=tuple(origin.strip() for origin in origins if origin.strip()),
-        collector=Address(endpoint.hostname, endpoint.port or _OTLP_PORT) if endpoint.hostname else None,
+        tracing=_tracing(given),
         limits=None if is_unlimited else _limits(given, gateway.limits or RateLimits()),
         trusted_hops=int(given.get("TRUSTED_PROXIES", gateway.trusted_hops)),
         max_upload_bytes=int(given["MAX_UPLOAD_MB"]) * 1024 * 1024
         if "MAX_UPLOAD_MB" in given
         else gateway.max_upload_bytes,
+    )
+
+
+def _tracing(given: Mapping[str, str]) -> Tracing | None:
+    """As the services read the same variables (config/settings/base.py)."""
+    endpoint = given.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+    parts = urlsplit(endpoint)
+    if not parts.hostname:
+        return None
+    default = "http/protobuf" if parts.port == _OTLP_HTTP_PORT else "grpc"
+    is_grpc = given.get("OTEL_EXPORTER_OTLP_PROTOCOL", default) == "grpc"
+    return Tracing(
+        Address(parts.hostname, parts.port or _OTLP_PORT),
+        uri="" if is_grpc else f"{endpoint.rstrip('/')}/v1/traces",
+        is_tls=parts.scheme == "https",
+        percent=float(given.get("OTEL_TRACES_SAMPLER_ARG", "1")) * 100,
     )
 
 
@@ -237,7 +268,14 @@ PLACES = {"local": local, "compose": compose, "kubernetes": kubernetes}
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m deploy.envoy.render", description=__doc__)
     parser.add_argument("place", choices=PLACES)
-    sys.stdout.write(render(from_environment(PLACES[parser.parse_args().place]())))
+    parser.add_argument("--folder", type=Path, help="write envoy.yaml there instead, and the descriptors it reads")
+    arguments = parser.parse_args()
+    configuration = render(from_environment(PLACES[arguments.place]()))
+    if arguments.folder:
+        shutil.copyfile(DESCRIPTORS, arguments.folder / DESCRIPTORS.name)
+        (arguments.folder / "envoy.yaml").write_text(configuration)
+    else:
+        sys.stdout.write(configuration)
 
 
 if __name__ == "__main__":

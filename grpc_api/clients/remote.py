@@ -3,23 +3,24 @@
 import json
 import logging
 import os
-import secrets
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import grpc
 from django.db import connections
 from django_guid import get_guid
 from google.protobuf.message import Message
 
+from apps.common import tracing
 from apps.common.errors import ServiceUnavailable, TooLarge
+from apps.common.tracing import Kind
 from grpc_api import deadlines, metrics
 from grpc_api.clients.breaker import Breaker
 from grpc_api.errors import Registry, from_call
+from grpc_api.metadata import REQUEST_ID_KEY
 
 logger = logging.getLogger(__name__)
 
@@ -132,18 +133,24 @@ class Remote:
         return CallFailed(f"{self._name}/{method} was refused: {code.name}")
 
     def _attempt(self, method: str, request: Message, seconds: float) -> Any:  # noqa: ANN401 - a message
-        try:
-            answer = self._method(method)(request, timeout=seconds, metadata=self._metadata())
-        except grpc.RpcError as failure:
-            raise self.error_of(failure, method) from failure
+        with tracing.span(f"{self._name}/{method}", Kind.CLIENT) as span:
+            span.set({"rpc.system": "grpc", "rpc.service": self._name, "rpc.method": method})
+            try:
+                answer = self._method(method)(request, timeout=seconds, metadata=self._metadata())
+            except grpc.RpcError as failure:
+                span.set({"rpc.grpc.status_code": failure.code().value[0]})
+                raise self.error_of(failure, method) from failure
+            span.set({"rpc.grpc.status_code": 0})
         metrics.CALLED.labels(self._name, method, "OK").inc()
         return answer
 
     def _metadata(self) -> Sequence[tuple[str, str]]:
         request_id = get_guid()
-        trace_id = UUID(request_id).hex if request_id else secrets.token_hex(16)
-        trace = f"00-{trace_id}-{secrets.token_hex(8)}-00"
-        return (("authorization", f"Bearer {self._peer.token}"), ("traceparent", trace))
+        return (
+            ("authorization", f"Bearer {self._peer.token}"),
+            ("traceparent", tracing.traceparent_of(request_id)),
+            *(((REQUEST_ID_KEY, request_id),) if request_id else ()),
+        )
 
     def _method(self, name: str) -> Callable[..., Any]:
         process = self._process

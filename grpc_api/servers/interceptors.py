@@ -9,15 +9,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
+from urllib.parse import unquote
 from uuid import UUID
 
 import grpc
+import structlog
 from django.db import DataError, close_old_connections
 from django_guid import clear_guid, get_guid, set_guid
 from google.protobuf.message import DecodeError, Message
 
+from apps.common import logs, tracing
+from apps.common.addresses import around
 from apps.common.api.errors import DATABASE_AWAY, DatabaseUnavailable
 from apps.common.errors import DomainError, Forbidden, InvalidInput, Problem, Unauthenticated
+from apps.common.tracing import Kind
 from apps.users.interface import Caller, Identity, Principal, Role, Scope
 from grpc_api import deadlines, metrics
 from grpc_api.errors import to_status
@@ -26,8 +31,20 @@ from grpc_api.servers import calls
 from grpc_api.servers.bounds import Bounds, check
 
 logger = logging.getLogger(__name__)
+access_log = structlog.get_logger("access")
 
 _PUBLIC = ("/grpc.health.v1.Health/", "/grpc.reflection.")
+# Ours, not the caller's.
+_FAULTS = frozenset(
+    {
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -134,8 +151,8 @@ class Around(grpc.ServerInterceptor):
 
 
 class Requests(Around):
-    """Gives the call an id, which its log lines and events carry: that of the caller's trace or request, if it names
-    one (W3C Trace Context; `x-request-id`). An answer has it in its initial metadata, a stream once it is open
+    """Gives the call an id, which its log lines and events carry: that of the caller's request or trace, if it names
+    one (`x-request-id`; W3C Trace Context). An answer has it in its initial metadata, a stream once it is open
     (`calls.open_stream`); a refusal among its trailers, which is then all that is sent.
     """
 
@@ -151,6 +168,34 @@ class Requests(Around):
             clear_guid()
 
 
+class AccessLog(Around):
+    """Writes a line about each call, and makes a span of it; not of those that ask whether the server lives."""
+
+    @contextmanager
+    def around(self, call: Call, context: grpc.ServicerContext) -> Iterator[None]:
+        if call.is_public:
+            yield
+            return
+        name, began_at = f"{call.service}/{call.method}", time.perf_counter()
+        span = tracing.start(name, Kind.SERVER, parent=call.metadata.get("traceparent", ""))
+        with logs.apart(), span.active():
+            try:
+                yield
+            finally:
+                code = _code_of(context)
+                span.set({"rpc.system": "grpc", "rpc.service": call.service, "rpc.method": call.method})
+                span.set({"rpc.grpc.status_code": code.value[0]})
+                span.end(code.name if code in _FAULTS else None)
+                message = f"{name} {code.name}"
+                access_log.info(
+                    message,
+                    method=name,
+                    status=code.name,
+                    duration_ms=round((time.perf_counter() - began_at) * 1000, 1),
+                    network=_network(context),
+                )
+
+
 class Metrics(Around):
     """Counts calls and their time."""
 
@@ -160,9 +205,7 @@ class Metrics(Around):
         try:
             yield
         finally:
-            code: Any = context.code() or grpc.StatusCode.OK  # type: ignore[attr-defined]  # not in its types
-            name = code.name if isinstance(code, grpc.StatusCode) else str(code)
-            metrics.HANDLED.labels(call.service, call.method, name).inc()
+            metrics.HANDLED.labels(call.service, call.method, _code_of(context).name).inc()
             metrics.HANDLING_SECONDS.labels(call.service, call.method).observe(time.perf_counter() - began_at)
 
 
@@ -231,6 +274,8 @@ class Input(Around):
                 raise InvalidInput("The request is no message of this call.")
             _refuse_nul(request)
             check(request, self._bounds.get(call.service, {}))
+            if order_id := getattr(request, "order_id", ""):
+                logs.bind(order_id=order_id)
             return behave(request, context)
 
         return checked
@@ -255,6 +300,7 @@ class Authentication(Around):
         access = self._policies.get(call.service, {}).get(call.method)
         if access is None or not _allows(access, who):
             raise Forbidden("You do not have permission to perform this action.")
+        logs.bind(**({"user_id": who.id} if isinstance(who, Principal) else {"caller": who.name}))
         with calls.made_by(who, lambda: self._identify(token)):
             yield
 
@@ -300,11 +346,25 @@ def _call_of(details: grpc.HandlerCallDetails, *, is_stream: bool) -> Call:
     return Call(service, method, metadata, is_public=details.method.startswith(_PUBLIC), is_stream=is_stream)
 
 
+def _code_of(context: grpc.ServicerContext) -> grpc.StatusCode:
+    """What the call is answered with, as far as that is known."""
+    code: Any = context.code() or grpc.StatusCode.OK  # type: ignore[attr-defined]  # not in its types
+    return code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.UNKNOWN
+
+
+def _network(context: grpc.ServicerContext) -> str:
+    """Around where the call came from; its peer is such as `ipv4:127.0.0.1:4711` or `ipv6:[::1]:4711`."""
+    address = unquote(context.peer()).partition(":")[2].rpartition(":")[0]
+    return around(address.strip("[]"))
+
+
 def _request_id(metadata: Mapping[str, str]) -> str:
+    given = metadata.get(REQUEST_ID_KEY, "")
+    with suppress(ValueError):
+        UUID(given)
+        return given
     if trace := _TRACEPARENT.fullmatch(metadata.get("traceparent", "")):
         return trace[1]
-    with suppress(ValueError):
-        return UUID(metadata.get(REQUEST_ID_KEY, "")).hex
     return secrets.token_hex(16)
 
 

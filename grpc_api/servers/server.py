@@ -13,6 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from apps.users.interface import Identity
+from grpc_api import metrics
 from grpc_api.servers import interceptors
 from grpc_api.servers.bounds import Bounds
 from grpc_api.servers.interceptors import Policy
@@ -82,6 +83,7 @@ def make(
         interceptors=[
             interceptors.PublicStreams(_PUBLIC_STREAMS),
             interceptors.Requests(),
+            interceptors.AccessLog(),
             interceptors.Metrics(),
             interceptors.Connections(),
             interceptors.Errors(),
@@ -94,6 +96,7 @@ def make(
     )
     for each in hosted:
         each.add(server)
+        metrics.expect(each.name, each.policy)
     state = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(state, server)
     names = (*(each.name for each in hosted), health.SERVICE_NAME, reflection.SERVICE_NAME)

@@ -178,8 +178,10 @@ class TestAround:
             _, call = stub.GetUser.with_call(pb.GetUserRequest(id=str(user.pk)), metadata=(*bearer(token), *more))
             return str(dict(call.initial_metadata())["x-request-id"])
 
-        assert id_of(("x-request-id", str(request_id))) == request_id.hex
-        assert id_of(("traceparent", f"00-{trace}-00f067aa0ba902b7-01")) == trace
+        assert id_of(("x-request-id", str(request_id))) == str(request_id)
+        traced = ("traceparent", f"00-{trace}-00f067aa0ba902b7-01")
+        assert id_of(traced) == trace
+        assert id_of(traced, ("x-request-id", request_id.hex)) == request_id.hex
         assert UUID(id_of(("x-request-id", "rubbish"))).hex not in {request_id.hex, trace}
 
     def test_nothing_is_done_for_a_caller_that_waits_no_longer(self, users: Users, stub: UserServiceStub) -> None:

@@ -75,8 +75,19 @@ def balances_load(gateway: Running) -> None:
 
 
 def hides_metrics(gateway: Running) -> None:
-    refused(gateway.get("/metrics"), 404, "not_found")
+    for path in (
+        "/metrics",
+        "/metrics/",
+        "/metrics?name=up",
+        "/%6detrics",
+        "/%6Detric%73",
+        "/./metrics",
+        "/a/../metrics",
+    ):
+        refused(gateway.get(path), 404, "not_found")
     assert gateway.seen("admin") == []
+    # What comes close is an address of its own, which no process has.
+    assert gateway.get("/metricsandmore").status == 200
 
 
 def _signed_with_a_secret() -> str:

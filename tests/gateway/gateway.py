@@ -18,7 +18,7 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
-from deploy.envoy.render import Address, Breaker, Gateway, Health, RateLimits, Timeouts, render
+from deploy.envoy.render import Address, Breaker, Gateway, Health, RateLimits, Timeouts, Tracing, render
 from tests.gateway.protos import Protos
 from tests.gateway.upstreams import Collector, GrpcServices, Service
 
@@ -179,7 +179,7 @@ def settings(backend: Backend, ports: Sequence[int], **changes: Any) -> Gateway:
         "admin": Address("127.0.0.1", admin),
         "descriptors": str(backend.protos.descriptors),
         "cors_origins": [ORIGIN],
-        "collector": Address("127.0.0.1", backend.collector.port),
+        "tracing": Tracing(Address("127.0.0.1", backend.collector.port)),
         "limits": LIMITS,
         "health": Health(check_seconds=0.3, consecutive_failures=5, ejection_seconds=1),
         "breaker": Breaker(connections=4, pending=1, requests=1000),

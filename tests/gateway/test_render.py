@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from deploy.envoy import render
-from deploy.envoy.render import Address, Gateway, RateLimits
+from deploy.envoy.render import Address, Gateway, RateLimits, Tracing
 from tests.gateway.gateway import ENVOY
 
 pytestmark = pytest.mark.once
@@ -58,7 +58,7 @@ def test_variables_of_the_shop_are_heard(monkeypatch: pytest.MonkeyPatch) -> Non
         cors_origins=("https://a.example.com", "https://b.example.com"),
         issuer="us",
         audience="them",
-        collector=Address("jaeger", 4317),
+        tracing=Tracing(Address("jaeger", 4317)),
         limits=None,
         trusted_hops=1,
     )
@@ -95,3 +95,28 @@ def test_limits_can_be_switched_off() -> None:
 def test_a_cluster_without_addresses_is_an_error() -> None:
     with pytest.raises(KeyError):
         render.render(Gateway(clusters={}))
+
+
+@pytest.mark.parametrize(
+    ("variables", "tracing"),
+    [
+        (["http://jaeger:4318", "", ""], Tracing(Address("jaeger", 4318), uri="http://jaeger:4318/v1/traces")),
+        (["http://jaeger:9", "http/protobuf", ""], Tracing(Address("jaeger", 9), uri="http://jaeger:9/v1/traces")),
+        (["http://jaeger:4318", "grpc", ""], Tracing(Address("jaeger", 4318))),
+        (["https://c.example.com:443/", "", "0.25"], Tracing(Address("c.example.com", 443), is_tls=True, percent=25)),
+    ],
+)
+def test_envoy_sends_spans_as_the_services_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variables: list[str], tracing: Tracing
+) -> None:
+    names = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_TRACES_SAMPLER_ARG")
+    for name in render.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in zip(names, variables, strict=True):
+        monkeypatch.setenv(name, value)
+    gateway = render.from_environment(render.local())
+    assert gateway.tracing == tracing
+    (tmp_path / "envoy.yaml").write_text(render.render(gateway))
+    command = [str(ENVOY), "--mode", "validate", "-c", str(tmp_path / "envoy.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -80,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         if "x-forwarded-proto" not in headers:
             service.asked_as.add((self.path, headers["host"]))
-        if self.path == "/health" and headers.get("user-agent") == "Envoy/HC":
+        if self.path == "/accepting" and headers.get("user-agent") == "Envoy/HC":
             self._send(Answer(200 if service.is_healthy else 503))
         elif self.path == "/.well-known/jwks.json" and "x-forwarded-proto" not in headers:
             self._send(Answer(200 if service.has_keys else 503, body=json.dumps(service.jwks).encode()))

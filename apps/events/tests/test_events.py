@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
@@ -14,7 +15,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.db import InterfaceError, OperationalError, connections, transaction
 from django.db.models import F
 from django.utils import timezone
-from django_guid import clear_guid, set_guid
+from django_guid import clear_guid, get_guid, set_guid
 from kombu.exceptions import OperationalError as BrokerError
 
 from apps.common.databases import alias_of, atomic
@@ -109,7 +110,7 @@ def test_the_envelope_is_complete_and_survives_the_wire() -> None:
     (event,) = tell("test.any", 1)
     message = event.to_message()
     assert set(message) == {
-        "id", "type", "source", "subject", "sequence", "data", "timestamp", "version", "traceparent",
+        "id", "type", "source", "subject", "sequence", "data", "timestamp", "version", "traceparent", "request_id",
     }  # fmt: skip
     assert (message["source"], message["version"]) == ("orders", 1)
     assert len(message["traceparent"]) == 55
@@ -123,6 +124,26 @@ def test_a_client_names_the_trace_by_its_request_id(form: str) -> None:
     clear_guid()
     assert event.traceparent.split("-")[:2] == ["00", "cc42deb682904f0e9a510242ac120002"]
     assert len(event.traceparent) == 55
+    assert event.request_id == form.format("cc42deb6-8290-4f0e-9a51-0242ac120002")
+
+
+def test_a_request_id_that_no_column_takes_is_kept_in_short() -> None:
+    set_guid("{" * 100 + "cc42deb6-8290-4f0e-9a51-0242ac120002")
+    (event,) = tell("test.any", 1)
+    clear_guid()
+    assert event.request_id == "cc42deb682904f0e9a510242ac120002"
+
+
+def test_what_an_older_version_has_published_carries_its_traces_id() -> None:
+    (event,) = tell("test.any", 1)
+    message = event.to_message()
+    del message["request_id"]
+    older = Event.from_message(message)
+    with consumer._request_of(older):
+        assert get_guid() == older.traceparent[3:35]
+    with consumer._request_of(replace(older, request_id="given")):
+        assert get_guid() == "given"
+    assert get_guid() is None
 
 
 def test_the_relay_delivers_in_order_and_marks_what_it_published() -> None:

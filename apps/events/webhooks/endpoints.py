@@ -1,5 +1,6 @@
 """What staff do with webhooks: for REST and the staff pages."""
 
+import logging
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 from uuid import UUID
@@ -28,6 +29,8 @@ from apps.events.webhooks.interface import (
 )
 from apps.events.webhooks.rows import atomic_home, deliveries, endpoints, lock_out_others, to_delivery, to_endpoint
 from apps.events.webhooks.sending import give_up
+
+logger = logging.getLogger(__name__)
 
 PING = "webhook.ping"
 MOST_ENDPOINTS = 100
@@ -108,6 +111,25 @@ def rotate_secret(*, endpoint_id: UUID) -> EndpointWithSecret:
         row.secret = signing.encrypt(secret)
         row.save()
     return EndpointWithSecret(**vars(to_endpoint(row)), secret=secret)
+
+
+def reencrypt() -> int:
+    """Encrypt every secret anew, under the present SECRET_KEY; returns how many endpoints have one that can be read."""
+    done = 0
+    for endpoint_id in endpoints().values_list("pk", flat=True):
+        with atomic_home():
+            row = endpoints().select_for_update().filter(pk=endpoint_id).first()
+            if row is None:
+                continue
+            try:
+                row.secret = signing.reencrypt(row.secret)
+                row.old_secret = signing.reencrypt(row.old_secret) if row.old_secret else ""
+            except signing.UnreadableSecret as error:
+                logger.warning("%s: %s", row.url, error)
+                continue
+            row.save(update_fields=["secret", "old_secret"])
+            done += 1
+    return done
 
 
 def delete_endpoint(*, endpoint_id: UUID) -> None:

@@ -31,6 +31,15 @@ def encrypt(secret: str) -> str:
     return _box().encrypt(secret.encode()).decode()
 
 
+def reencrypt(stored: str) -> str:
+    """A stored secret as it is stored under the present SECRET_KEY.
+
+    Raises:
+        UnreadableSecret: SECRET_KEY has changed since it was stored.
+    """
+    return encrypt(_decrypt(stored))
+
+
 def headers(*, message_id: str, at: datetime, body: str, stored_secrets: Sequence[str]) -> Mapping[str, str]:
     """The three headers of the scheme, with a signature by each of the secrets.
 

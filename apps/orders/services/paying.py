@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from apps.common.databases import atomic, later
 from apps.common.errors import DomainError, PaymentRefused, Problem
+from apps.orders import metrics
 from apps.orders.interface import (
     SYSTEM,
     Actor,
@@ -78,7 +79,8 @@ class Paying:
             self._fail(payment, refusal.code, refusal.detail)
             raise to_error(refusal.code, refusal.detail) from refusal
         except NoAnswer as silence:
-            _open(payment).update(status=PaymentStatus.UNKNOWN, updated_at=Now())
+            if _open(payment).update(status=PaymentStatus.UNKNOWN, updated_at=Now()):
+                metrics.count_payment(PaymentStatus.UNKNOWN)
             raise PaymentUnknown(_UNKNOWN) from silence
 
     def _find(self, payment: PaymentRow) -> Transaction | None:
@@ -126,7 +128,10 @@ class Paying:
 
     def _await_customer(self, payment: PaymentRow, found: Transaction) -> Order:
         waiting = _open(payment).update(status=PaymentStatus.REQUIRES_ACTION, transaction_id=found.id, updated_at=Now())
-        return to_order(payment.order, next_action=found.next_action) if waiting else self._come_late(payment, found)
+        if not waiting:
+            return self._come_late(payment, found)
+        metrics.count_payment(PaymentStatus.REQUIRES_ACTION)
+        return to_order(payment.order, next_action=found.next_action)
 
     def _succeed(self, payment: PaymentRow, found: Transaction, actor: Actor) -> Order:
         with atomic("orders"):
@@ -135,6 +140,7 @@ class Paying:
                 status=PaymentStatus.SUCCEEDED, transaction_id=found.id, paid_at=timezone.now(), updated_at=Now()
             )
             if won:
+                metrics.count_payment(PaymentStatus.SUCCEEDED)
                 return move(row, Action.PAY, actor)
         return self._come_late(payment, found)
 
@@ -234,6 +240,7 @@ class Paying:
                 updated_at=Now(),
             )
             if won:
+                metrics.count_payment(PaymentStatus.FAILED, code)
                 move(row, Action.FAIL_PAYMENT, SYSTEM, detail)
                 if then_cancel:
                     move(row, Action.CANCEL, SYSTEM, detail)

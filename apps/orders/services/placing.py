@@ -7,10 +7,11 @@ from django.conf import settings
 from django.db import IntegrityError
 from django.utils import timezone
 
+from apps.common import logs
 from apps.common.errors import DomainError
 from apps.common.ids import new_id, readable
 from apps.events.outbox import to_row
-from apps.orders import events
+from apps.orders import events, metrics
 from apps.orders.interface import NewOrder, Order, OrderIdTaken, OrderItem, OrderStatus, Shipping
 from apps.orders.models import Order as OrderRow
 from apps.orders.services.pricing import Amounts, add_up, merge
@@ -25,6 +26,14 @@ class Placing:
     _products: ProductService
 
     def place_order(self, *, order_id: UUID, user_id: UUID, new: NewOrder) -> Order:
+        logs.bind(order_id=order_id)
+        try:
+            return self._place(order_id, user_id, new)
+        except DomainError as refusal:
+            metrics.REFUSED.labels(refusal.code).inc()
+            raise
+
+    def _place(self, order_id: UUID, user_id: UUID, new: NewOrder) -> Order:
         try:
             priced = self._products.reserve_stock(
                 order_id=order_id, lines=merge(new.lines), hold_for=settings.RESERVATION_TTL + RESERVATION_MARGIN
@@ -51,6 +60,7 @@ class Placing:
             if placed := _placed_before(order_id, user_id):
                 return placed
             raise
+        metrics.count_order()
         return placement.order
 
 

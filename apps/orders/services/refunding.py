@@ -20,6 +20,7 @@ from apps.common.databases import atomic
 from apps.common.errors import Problem
 from apps.common.ids import new_id
 from apps.common.money import fits, quantize
+from apps.orders import metrics
 from apps.orders.interface import (
     SYSTEM,
     Actor,
@@ -146,6 +147,7 @@ class Refunding:
                 payment.refunded_amount -= refund.amount
                 payment.updated_at = Now()
                 payment.save(update_fields=["refunded_amount", "updated_at"])
+                metrics.count_refund(RefundStatus.FAILED)
                 move(row, Action.FAIL_REFUND, SYSTEM, refusal.detail)
 
 
@@ -185,6 +187,7 @@ def _complete(refund: RefundRow, receipt: RefundReceipt) -> Order:
         PaymentRow.objects.filter(pk=refund.payment_id).update(status=status, updated_at=Now())
         actor = Actor(user_id=refund.actor_id)
         refund.status = RefundStatus.SUCCEEDED
+        metrics.count_refund(RefundStatus.SUCCEEDED)
         return move(row, _ACTIONS[refund.ends_as], actor, refund.reason, more=_told(row, refund))
 
 

@@ -14,7 +14,7 @@ from apps.common.cached import Cached
 from apps.common.databases import alias_of
 from apps.common.money import quantize
 from apps.events.outbox import publish
-from apps.orders import events
+from apps.orders import events, metrics
 from apps.orders.interface import (
     SYSTEM,
     Actor,
@@ -110,6 +110,7 @@ def abandon_unconfirmed(row: OrderRow, payment: PaymentRow | None) -> None:
     payment.failure_code, payment.failure_detail = ABANDONED, "The payment was not confirmed."
     payment.updated_at = Now()
     payment.save(update_fields=["status", "failure_code", "failure_detail", "updated_at"])
+    metrics.count_payment(PaymentStatus.FAILED, ABANDONED)
     move(row, Action.FAIL_PAYMENT, SYSTEM, payment.failure_detail)
 
 
@@ -132,6 +133,7 @@ def move(
     order = to_order(row)
     publish("orders", events.order_fact(EVENTS[action], order, row.sequence, **(more or {})))
     transaction.on_commit(lambda: STATUS.forget([order.id]), using=alias_of("orders"))
+    metrics.count_move(action)
     return order
 
 

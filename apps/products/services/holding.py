@@ -9,7 +9,7 @@ import orjson
 from django.utils import timezone
 
 from apps.common.databases import connection_of
-from apps.products import cache
+from apps.products import cache, metrics
 from apps.products.interface import PricedLine
 from apps.products.services.reserved import pack
 
@@ -100,6 +100,7 @@ def hold(batch: Sequence[Wanted]) -> Sequence[Verdict]:
         cursor.execute(_HOLD, [orjson.dumps(wishes).decode()])
         found = {place: Verdict(*verdict) for place, *verdict in cursor.fetchall()}
     verdicts = [found[place] for place in range(len(batch))]
-    held = (wanted for wanted, verdict in zip(batch, verdicts, strict=True) if verdict.is_held)
+    held = [wanted for wanted, verdict in zip(batch, verdicts, strict=True) if verdict.is_held]
+    metrics.count_reservations(metrics.HELD, len(held))
     cache.stock_changed({line.product_id for wanted in held for line in wanted.lines})
     return verdicts

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from apps.common.databases import atomic
 from apps.common.errors import DomainError, InvalidInput, Problem
 from apps.events.outbox import publish
-from apps.products import events
+from apps.products import events, metrics
 from apps.products.interface import (
     ChangeOvertaken,
     MovementKind,
@@ -138,7 +138,7 @@ class Inventory:
                 # Looked at again under the lock: it may have been extended, because it is being paid.
                 row = overdue.select_for_update().filter(pk=order_id).first()
                 if row is not None:
-                    settle([to_release(row)])
+                    settle([to_release(row)], released_as=metrics.EXPIRED)
                     released += 1
         return released
 

@@ -10,6 +10,7 @@ from django.db import IntegrityError
 from apps.common.combining import Combiner
 from apps.common.databases import atomic, connection_of, later
 from apps.common.errors import DomainError
+from apps.products import metrics
 from apps.products.interface import (
     OutOfStock,
     PricedLine,
@@ -44,9 +45,15 @@ class Reserving:
     def reserve_stock(self, *, order_id: UUID, lines: Sequence[StockLine], hold_for: timedelta) -> Sequence[PricedLine]:
         check_lines(lines)
         check_hold(hold_for)
-        wish = Wish(order_id, lines, hold_for)
+        try:
+            return self._fulfil(Wish(order_id, lines, hold_for))
+        except OutOfStock:
+            metrics.RESERVATIONS.labels(metrics.REFUSED).inc()
+            raise
+
+    def _fulfil(self, wish: Wish) -> Answer:
         connection = connection_of("products")
-        if connection.vendor != "postgresql" or not lines:
+        if connection.vendor != "postgresql" or not wish.lines:
             return _reserve(wish)
         if connection.in_atomic_block:
             (answer,) = _reserve_together([wish])
@@ -66,6 +73,7 @@ def _reserve(wish: Wish) -> Answer:
         with atomic("products"):
             Reservation.objects.create(order_id=wish.order_id, lines=pack(priced), expires_at=later(wish.hold_for))
             shift_all({line.product_id: Shift(reserved=line.quantity) for line in wish.lines})
+            metrics.count_reservations(metrics.HELD)
     except IntegrityError as error:
         return _repeat(wish, error)
     return priced

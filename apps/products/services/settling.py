@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from apps.products import metrics
 from apps.products.interface import MovementKind, ReservationState, StockReturn
 from apps.products.models import Reservation, StockMovement
 from apps.products.services.ledger import book
@@ -31,8 +32,9 @@ class Settlement:
         return self.state == self.row.state and not self.returned
 
 
-def settle(settlements: Sequence[Settlement]) -> None:
-    """Carry them out, in a number of statements that does not depend on theirs.
+def settle(settlements: Sequence[Settlement], *, released_as: str = metrics.RELEASED) -> None:
+    """Carry them out, in a number of statements that does not depend on theirs; those that are released are counted
+    as what is given.
 
     Raises:
         OutOfStock: what is to be deducted, and was given back meanwhile, has gone to others.
@@ -54,6 +56,11 @@ def settle(settlements: Sequence[Settlement]) -> None:
             shifts[product_id] += shift
     shifted = shift_all({product_id: shift for product_id, shift in shifts.items() if shift != Shift()})
     book(shifted, [movement for settlement in settlements for movement in settlement.movements])
+    moves = Counter((settlement.row.state, settlement.state) for settlement in settlements)
+    active, committed, released = ReservationState
+    metrics.count_reservations(metrics.COMMITTED, moves[active, committed] + moves[released, committed])
+    metrics.count_reservations(released_as, moves[active, released])
+    metrics.count_reservations(metrics.RETURNED, len(returning))
 
 
 def to_commit(row: Reservation) -> Settlement:

@@ -13,6 +13,7 @@ from django.core.cache import cache as django_cache
 from django.db import connections
 from django.http import HttpResponse
 from django.utils import timezone
+from django_redis import get_redis_connection
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
@@ -309,9 +310,21 @@ class TestPopular:
         popular.count_sale({old.id: 3})
         for _ in range(2 * 7 * 24):
             popular.cool()
+            django_cache.delete(f"{popular._KEY}:cooled")
         popular.count_sale({new.id: 1})
 
         assert popular.top() == [new.id, old.id]
+
+    def test_an_hour_passes_once_for_all_schedules(self) -> None:
+        popular.count_sale({make_product().id: 3})
+        key, redis = django_cache.make_key(popular._KEY), get_redis_connection("default")
+        popular.cool()
+        ((_, after_one),) = redis.zrange(key, 0, -1, withscores=True)
+        popular.cool()
+        popular.cool()
+
+        ((_, after_three),) = redis.zrange(key, 0, -1, withscores=True)
+        assert after_one == after_three < 60
 
     def test_a_sale_that_is_told_twice_counts_once(self) -> None:
         product, other = make_product(), make_product()

@@ -6,7 +6,7 @@ from uuid import UUID
 from apps.common.databases import atomic
 from apps.common.ids import new_id
 from apps.events.outbox import publish
-from apps.users import models, passwords, sessions
+from apps.users import metrics, models, passwords, sessions
 from apps.users.events import DEACTIVATED, REGISTERED, UPDATED, user_fact
 from apps.users.interface import ActivityLine, OwnRole, Profile, Role, User
 from apps.users.services.rows import (
@@ -37,6 +37,7 @@ class Accounts:
             user.save(force_insert=True)
             registered = to_user(user)
             publish("users", user_fact(REGISTERED, registered, user.version))
+            metrics.count_registration()
         return registered
 
     def get_user(self, *, user_id: UUID) -> User:

@@ -29,9 +29,10 @@ users = LocalUserService()
 USERS = "/api/v1/users"
 LogIn = Callable[..., LoggedIn]
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"
+# No part of an id, in hexadecimal, looks like any of these.
 PERSON = {
-    "username": "ada",
-    "email": "ada@example.com",
+    "username": "ada_l",
+    "email": "ada_l@example.com",
     "first_name": "Ada",
     "last_name": "Lovelace",
     "phone": "+44 20 555",
@@ -55,7 +56,7 @@ def test_nothing_of_the_person_is_left(
     turn_on(user)
     users.manage_user(actor_id=new_id(), user_id=user.pk, role=Role.CATALOG_STAFF)
     pair = users.log_in(
-        login="ada", password=PASSWORD, client=Client("192.0.2.77", "Firefox"), otp=_recovery_code_of(user)
+        login="ada_l", password=PASSWORD, client=Client("192.0.2.77", "Firefox"), otp=_recovery_code_of(user)
     )
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {pair.access}")
     with django_capture_on_commit_callbacks(execute=True):
@@ -98,7 +99,7 @@ def test_only_the_owner_erases(log_in: LogIn, password: str | None) -> None:
 def test_an_erased_account_is_found_by_nobody(log_in: LogIn, api: APIClient) -> None:
     user = UserFactory(**PERSON)
     users.erase_user(user_id=user.pk, password=PASSWORD)
-    for login in ("ada", "ada@example.com", User.objects.get().email, User.objects.get().username):
+    for login in ("ada_l", "ada_l@example.com", User.objects.get().email, User.objects.get().username):
         with pytest.raises(WrongCredentials):
             users.log_in(login=login, password=PASSWORD, client=Client("", ""))
     with pytest.raises(UserNotFound):
@@ -108,7 +109,7 @@ def test_an_erased_account_is_found_by_nobody(log_in: LogIn, api: APIClient) -> 
     admin = log_in(Role.ADMIN)
     assert admin.get(f"{USERS}/{user.pk}").status_code == 404
     assert [found["id"] for found in admin.get(USERS).json()["results"]] == [str(admin.user.pk)]
-    taken = {"username": "ada", "email": "ada@example.com", "password": PASSWORD}
+    taken = {"username": "ada_l", "email": "ada_l@example.com", "password": PASSWORD}
     assert api.post(f"{USERS}/register", taken).status_code == 201
 
 
@@ -175,7 +176,7 @@ def test_two_of_three_admins_who_remove_each_other_do_not_wait_for_each_other() 
 
 def test_an_export_has_everything(log_in: LogIn) -> None:
     client = log_in(**PERSON)
-    users.log_in(login="ada", password=PASSWORD, client=Client("192.0.2.7", FIREFOX))
+    users.log_in(login="ada_l", password=PASSWORD, client=Client("192.0.2.7", FIREFOX))
     users.end_other_sessions(user_id=client.user.pk, session_id=users.list_sessions(user_id=client.user.pk)[1].id)
     with sends(SESSION + 3):
         response = client.get(f"{USERS}/profile/export")

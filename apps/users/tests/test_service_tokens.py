@@ -1,6 +1,7 @@
 """Tokens of other systems: the commands that give them out, list them and take them back."""
 
 from io import StringIO
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -41,6 +42,28 @@ def test_replacing_revokes_the_tokens_of_that_name_only() -> None:
     live = ServiceToken.objects.filter(revoked_at=None)
     assert sorted(live.values_list("name", flat=True)) == ["orders", "other"]
     assert ServiceToken.objects.count() == 3
+
+
+def test_a_token_in_a_file_stays_while_it_is_good(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    issue = ("issue_service_token", "orders", "--scope", "events", "--replace", f"--file={file}")
+    assert run(*issue) == ""
+    first = file.read_text().strip()
+    assert file.stat().st_mode & 0o777 == 0o600
+    run(*issue)
+    assert file.read_text().strip() == first
+    assert ServiceToken.objects.count() == 1
+    for change in (["--scope", "tokens:read"], ["--days=29"], ["--days=29"]):
+        before = file.read_text()
+        run(*issue, *change)
+        assert file.read_text() != before
+    run(*issue)
+    run("revoke_service_token", str(ServiceToken.objects.get(revoked_at=None).pk))
+    before = file.read_text()
+    run(*issue)
+    assert file.read_text() != before
+    with pytest.raises(CommandError, match="cannot be written: No such file or directory"):
+        run("issue_service_token", "orders", "--scope", "events", f"--file={tmp_path / 'none' / 'token'}")
 
 
 @pytest.mark.parametrize("name", ["", "  ", "two\nlines", "x" * 101])

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from apps.common import stopping
 from config import grpc as composition
+from config import telemetry
 from grpc_api.servers.server import AddressTaken, reporting
 
 # Calls that were accepted are answered within that; the supervisor waits a little longer.
@@ -22,6 +23,7 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: told.set())
         stopping.listen()
+        telemetry.start()
         try:
             made = composition.make()
         except AddressTaken as error:

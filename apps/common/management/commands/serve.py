@@ -10,7 +10,11 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from apps.common import draining
 from apps.common.supervisor import Process, Supervisor
+
+# What stops at the same time.
+_ENTRANCE, _WORK = "entrance", "work"
 
 
 class Command(BaseCommand):
@@ -18,8 +22,11 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--migrate", action="store_true", help="bring the databases up to date first")
+        parser.add_argument(
+            "--no-work", action="store_true", help="only answer requests; another `serve` of this profile does the rest"
+        )
 
-    def handle(self, *args: object, migrate: bool, **options: object) -> None:
+    def handle(self, *args: object, migrate: bool, no_work: bool, **options: object) -> None:
         if settings.PEERS and not settings.SERVICE_TOKEN:
             raise CommandError(
                 "SERVICE_TOKEN must be set, so that other services answer this one: `manage.py issue_service_token` of "
@@ -33,7 +40,9 @@ class Command(BaseCommand):
         address = f"{settings.BIND}:{settings.PORT}"
         self.stdout.write(f"Serving on {address} (Ctrl-C stops)")
         _share_metrics()
-        Supervisor(list(processes())).run()
+        draining.prepare(settings.DATA_DIR)
+        run = [each for each in processes() if each.stage == _ENTRANCE or not no_work]
+        Supervisor(run, drain_seconds=settings.DRAIN_SECONDS).run()
 
 
 def _check_port(port: int, variable: str) -> None:
@@ -64,25 +73,26 @@ def _share_metrics() -> None:
 
 
 def processes() -> Iterator[Process]:
-    """In the order in which they stop: first nobody is let in, then the work that was left is done."""
+    """In the order in which they stop: first nobody is let in, then the work that was begun is finished."""
     python = sys.executable
-    yield Process("web", [python, "-m", "granian", *_web_options(), "config.wsgi:application"])
+    yield Process("web", [python, "-m", "granian", *_web_options(), "config.wsgi:application"], stage=_ENTRANCE)
     if not settings.PROFILE.does_work:
         return
-    yield Process("grpc", [python, "manage.py", "grpc"])
+    yield Process("grpc", [python, "manage.py", "grpc"], stage=_ENTRANCE)
     celery = [python, "-m", "celery", "--quiet", "--app", "config"]
     if settings.BROKER_URL:
         options = ["--loglevel", settings.LOG_LEVEL, "--without-gossip", "--without-mingle"]
         services = settings.PROFILE.services
         queues = ",".join([*(settings.QUEUES[each] for each in services), settings.CELERY_TASK_DEFAULT_QUEUE])
-        yield Process("worker", [*celery, "worker", "--queues", queues, *options])
+        yield Process("worker", [*celery, "worker", "--queues", queues, *options], stage=_WORK)
         # Mails and imports, behind which no order's stock may wait.
         slow_queues = ",".join(settings.SLOW_QUEUES[each] for each in services)
         slow = ["--queues", slow_queues, "--concurrency=1", "--hostname=slow@%h"]
-        yield Process("slow worker", [*celery, "worker", *slow, *options])
-    yield Process("relay", [python, "manage.py", "relay"])
+        yield Process("slow worker", [*celery, "worker", *slow, *options], stage=_WORK)
+    yield Process("relay", [python, "manage.py", "relay"], stage=_WORK)
     schedule = str(settings.DATA_DIR / f"celerybeat-{settings.PROFILE.name}")
-    yield Process("beat", [*celery, "beat", "--schedule", schedule, "--pidfile=", "--loglevel", settings.LOG_LEVEL])
+    beat = [*celery, "beat", "--schedule", schedule, "--pidfile=", "--loglevel", settings.LOG_LEVEL]
+    yield Process("beat", beat, stage=_WORK)
 
 
 def _web_options() -> list[str]:

@@ -13,6 +13,7 @@ from apps.common.databases import all_aliases
 from apps.common.outages import Outage
 from apps.events import exporting, outlets
 from apps.events.relay import broker_outage, relay_batch
+from config import telemetry
 
 IDLE_SECONDS = 0.2
 TROUBLE_SECONDS = 2.0
@@ -28,6 +29,7 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="publish what is there, then exit")
 
     def handle(self, *args: object, once: bool, **options: object) -> None:
+        telemetry.start()
         stop = threading.Event()
         if not once:
             for number in (signal.SIGTERM, signal.SIGINT):
