@@ -1,9 +1,11 @@
 """Fixtures for every suite."""
 
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 from uuid import uuid4
 
 import pytest
+import redis
 from django.core.cache import cache
 from pytest_django import Settings
 from rest_framework.test import APIClient
@@ -42,6 +44,19 @@ def _clean_cache() -> Iterator[None]:
     cache.clear()
     yield
     cache.clear()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nobody_empties_redis() -> Iterator[None]:
+    """`cache.clear()` of django-redis empties the whole database: the queues too, of a test that runs beside this."""
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        pytest.fail('The Redis is not this test\'s alone: use cache.delete_pattern("*").')
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(redis.Redis, "flushdb", refuse)
+        patch.setattr(redis.Redis, "flushall", refuse)
+        yield
 
 
 @pytest.fixture

@@ -92,6 +92,8 @@ def test_one_order_is_charged_once(token: str) -> None:
         # Everybody with another card found the order busy, and nobody has confirmed the payment that must be.
         assert token == "tok_3ds"
         pay(order)
+        # What that has abandoned is given back.
+        services.orders().settle_open_orders()
     captured = SandboxCharge.objects.filter(state="captured")
     assert (captured.count(), Payment.objects.filter(status="succeeded").count()) == (1, 1)
     assert set(SandboxCharge.objects.values_list("state", flat=True)) <= {"captured", "voided"}
