@@ -1,6 +1,7 @@
 """Placing an order: the stock first, then the order."""
 
 from collections.abc import Sequence
+from secrets import randbits
 from uuid import UUID
 
 from django.conf import settings
@@ -53,15 +54,19 @@ class Placing:
             raise
         # From here on a failure leaves the stock reserved and nothing else: whether a commit that broke off went
         # through cannot be known, so only the reservation's own expiry may give the stock back.
-        placement = _to_placement(order_id=order_id, user_id=user_id, new=new, amounts=amounts, lines=priced)
-        try:
-            record(placement)
-        except IntegrityError:
-            if placed := _placed_before(order_id, user_id):
-                return placed
-            raise
-        metrics.count_order()
-        return placement.order
+        while True:
+            placement = _to_placement(order_id=order_id, user_id=user_id, new=new, amounts=amounts, lines=priced)
+            try:
+                record(placement)
+            except IntegrityError:
+                if placed := _placed_before(order_id, user_id):
+                    return placed
+                # Another order of the day has drawn the same number: with a million of them, one in a million has.
+                if not OrderRow.objects.filter(number=placement.order.number).exists():
+                    raise
+            else:
+                metrics.count_order()
+                return placement.order
 
 
 def _to_placement(
@@ -75,7 +80,7 @@ def _to_placement(
     now = timezone.now()
     order = Order(
         id=order_id,
-        number=_number(order_id, now.strftime("%y%m%d")),
+        number=_number(now.strftime("%y%m%d")),
         user_id=user_id,
         status=OrderStatus.PENDING,
         currency=amounts.currency,
@@ -104,9 +109,9 @@ def _to_item(line: PricedLine) -> OrderItem:
     )
 
 
-def _number(order_id: UUID, day: str) -> str:
-    """A number that can be read out on the telephone: the day, and 40 of the id's random bits."""
-    return f"{day}-{readable(order_id.int, 8)}"
+def _number(day: str) -> str:
+    """A number that can be read out on the telephone: the day, and 40 random bits."""
+    return f"{day}-{readable(randbits(40), 8)}"
 
 
 def _placed_before(order_id: UUID, user_id: UUID) -> Order | None:

@@ -154,6 +154,17 @@ def test_a_total_too_large_to_charge_is_refused() -> None:
     assert stock_of(gold.id) == (1_000_000, 0)
 
 
+def test_a_number_that_is_taken_is_drawn_again() -> None:
+    lamp = make_product(stock=10)
+    with patch("apps.orders.services.placing.randbits", side_effect=[7, 7, 7, 8]):
+        numbers = [place(USER, (lamp, 1)).number for _ in range(2)]
+    today = timezone.now().strftime("%y%m%d")
+    assert numbers == [f"{today}-00000007", f"{today}-00000008"]
+    assert list(OrderRow.objects.order_by("number").values_list("number", flat=True)) == numbers
+    assert OutboxEvent.objects.using(alias_of("orders")).filter(type="order.created").count() == 2
+    assert services.products().get_stock(product_id=lamp.id).reserved == 2
+
+
 def test_placing_twice_with_one_id_makes_one_order() -> None:
     lamp, order_id = make_product(), new_id()
     new = NewOrder(lines=[StockLine(product_id=lamp.id, quantity=2)])
