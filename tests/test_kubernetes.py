@@ -179,6 +179,10 @@ def test_tokens_allow_what_the_services_ask() -> None:
 
 def test_there_is_time_to_stop(overlay: list[Resource], settings: Settings) -> None:
     settings.BROKER_URL = "redis://localhost"
-    longest = len(list(processes())) * supervisor._STOP_SECONDS
+    ((_, variables),) = of_kind(overlay, "ConfigMap")
+    drain = int(variables["data"]["DRAIN_SECONDS"])
+    # Envoy and kubelet ask every five seconds.
+    assert drain == 10
+    longest = drain + len(list(processes())) * supervisor._STOP_SECONDS
     for name, resource in of_kind(overlay, "Deployment"):
         assert name == "cartwright-gateway" or pod_of(resource)["terminationGracePeriodSeconds"] > longest
