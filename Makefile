@@ -6,7 +6,7 @@ MANAGE := $(PYTHON) manage.py
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run split test lint format proto audit chaos bench clean
+.PHONY: help install run split test test-rest lint format proto audit chaos bench clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,8 +22,11 @@ run: install ## Migrate, seed a demo shop and serve it (PORT and BIND say where)
 split: install ## The same shop as separate services behind Envoy, on this machine (needs Redis or RabbitMQ)
 	@trap : INT TERM; $(PYTHON) -m deploy.split; status=$$?; [ $$status -eq 130 ] || [ $$status -eq 143 ] || exit $$status
 
-test: install ## Run every test in four database layouts (ARGS="-k stock" goes to pytest)
+test: install ## Run the tests of one process, on SQLite and PostgreSQL (ARGS="-k stock" goes to pytest)
 	@$(PYTHON) -m tests.run $(ARGS)
+
+test-rest: install ## Run the others: whole shops, one database per service, MongoDB (takes half an hour)
+	@$(PYTHON) -m tests.run --rest $(ARGS)
 
 lint: install $(UV) ## Check style, types, boundaries, migrations, settings and the lock file
 	@$(PYTHON) -m tests.lint $(UV)

@@ -1,8 +1,10 @@
-"""`make test`: the suite in four layouts of databases, each against its own empty stores.
+"""`make test` and `make test-rest`: the suite in four layouts of databases, each against its own empty stores.
 
 SQLite and PostgreSQL, with one database for all services and with one per service, the last with the catalogue's
-documents in MongoDB. Arguments go to pytest. Nothing of
-the developer's own shop is touched: variables of the shop are dropped and `DATA_DIR` is a temporary folder.
+documents in MongoDB. `make test` takes minutes: what can be seen inside of one process, with one database, and a whole
+shop that is used as customers do. `--rest` takes half an hour: the other layouts, and every test of whole shops.
+Together they are everything, and nothing twice. Other arguments go to pytest. Nothing of the developer's own shop is
+touched: variables of the shop are dropped and `DATA_DIR` is a temporary folder.
 """
 
 import os
@@ -44,11 +46,14 @@ NO_TESTS_COLLECTED = 5
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the services keep their data, and which tests do not depend on that and run elsewhere."""
+    """Where the services keep their data, and which tests run so: those of the first mark expression by `make test`,
+    those of the second by `make test-rest`.
+    """
 
     name: str
     databases: Mapping[str, str]
-    leave_out: str
+    soon: str
+    rest: str
 
     @property
     def is_postgres(self) -> bool:
@@ -67,6 +72,7 @@ class Outcome:
 def main() -> int:
     parser = ArgumentParser(prog="python -m tests.run", description=__doc__, add_help=False)
     parser.add_argument("-m", dest="marks", default="")
+    parser.add_argument("--rest", action="store_true")
     options, arguments = parser.parse_known_args()
     run_id = f"cartwright_{secrets.token_hex(4)}"
     postgres_error = services.postgres_error()
@@ -76,11 +82,15 @@ def main() -> int:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="cartwright-test-"))
             mongodb_url = stack.enter_context(services.mongodb(Path(folder)))
             for layout in _layouts(Path(folder), run_id, mongodb_url, has_postgres=postgres_error is None):
+                chosen = layout.rest if options.rest else layout.soon
+                if not chosen:
+                    continue
                 print(f"\n=== {layout.name} ".ljust(100, "="), flush=True)
                 if layout.is_postgres and postgres_error:
                     outcomes.append(_skip(layout))
                 else:
-                    outcomes.append(_run(layout, Path(folder), options.marks, arguments))
+                    marks = " and ".join(f"({part})" for part in (options.marks, chosen) if part)
+                    outcomes.append(_run(layout, Path(folder), marks, arguments))
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return 130
@@ -97,15 +107,16 @@ def _layouts(folder: Path, run_id: str, mongodb_url: str, *, has_postgres: bool)
     """The four. pytest makes the databases itself, as `test_` and the name."""
     files = {service: f"sqlite:///{folder / service}.sqlite3" for service in SERVICES}
     servers = {service: _hasty(f"{run_id}_{service}") for service in SERVICES}
-    apart = "not e2e and not once"
-    yield Layout("SQLite, one database", {}, "")
-    yield Layout("SQLite, one database per service", _each(files), apart)
-    yield Layout("PostgreSQL, one database", {"DATABASE_URL": _hasty(run_id)}, "not once")
+    stored = "not e2e and not once"
+    yield Layout("SQLite, one database", {}, soon="not e2e or smoke", rest="e2e and not smoke")
+    yield Layout("SQLite, one database per service", _each(files), soon="", rest=stored)
+    yield Layout("PostgreSQL, one database", {"DATABASE_URL": _hasty(run_id)}, soon=stored, rest="e2e and not once")
     mongodb = {"MONGODB_URL": f"{mongodb_url}/{run_id}"}
     if has_postgres:
-        yield Layout("PostgreSQL for each service, and MongoDB", {**_each(servers), **mongodb}, apart)
+        name, databases = "PostgreSQL for each service, and MongoDB", _each(servers)
     else:
-        yield Layout("SQLite for each service, and MongoDB", {**_each(files), **mongodb}, apart)
+        name, databases = "SQLite for each service, and MongoDB", _each(files)
+    yield Layout(name, {**databases, **mongodb}, soon="", rest=stored)
 
 
 def _each(urls: Mapping[str, str]) -> dict[str, str]:
@@ -121,11 +132,10 @@ def _hasty(database: str) -> str:
 def _run(layout: Layout, folder: Path, marks: str, arguments: Sequence[str]) -> Outcome:
     data_dir = Path(tempfile.mkdtemp(dir=folder))
     report = data_dir / "report.xml"
-    expression = " and ".join(f"({part})" for part in (marks, layout.leave_out) if part)
     # Tests that start whole shops mostly wait for them.
     processes = min(2 * (os.cpu_count() or 1), MOST_PROCESSES)
     command = [sys.executable, "-m", "pytest", "-q", "-n", str(processes), "--dist", "loadfile"]
-    command += [f"--junitxml={report}", *(["-m", expression] if expression else []), *arguments]
+    command += [f"--junitxml={report}", "-m", marks, *arguments]
     print(shlex.join(["pytest", *command[3:]]), flush=True)
     environment = {name: value for name, value in os.environ.items() if name not in SHOP_VARIABLES.split()}
     start = time.monotonic()

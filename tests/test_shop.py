@@ -37,18 +37,22 @@ def admin(shop: Shop) -> Client:
     return shop.admin()
 
 
+@pytest.mark.smoke
 def test_the_walk_through(shop: Shop, admin: Client) -> None:
     walk_through(shop, admin)
 
 
+@pytest.mark.smoke
 def test_sixteen_buyers_of_fifty_lamps(shop: Shop, admin: Client) -> None:
     sixteen_buyers_of_fifty_lamps(shop, admin)
 
 
+@pytest.mark.smoke
 def test_import_and_find(shop: Shop, admin: Client) -> None:
     import_and_find(shop, admin)
 
 
+@pytest.mark.smoke
 def test_one_key_sent_eight_times_at_once_makes_one_order(shop: Shop, admin: Client) -> None:
     lamp, customer = admin.product(stock=50), shop.customer()
     key = secrets.token_hex(8)
@@ -61,6 +65,7 @@ def test_one_key_sent_eight_times_at_once_makes_one_order(shop: Shop, admin: Cli
     assert admin.stock(lamp) == (50, 1)
 
 
+@pytest.mark.smoke
 def test_logging_out_works_at_once(shop: Shop) -> None:
     customer = shop.customer()
     assert customer.get("/users/profile").status_code == 200

@@ -18,7 +18,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from django.conf import LazySettings
 from django.core.cache import cache
 
 from apps.common.errors import ServiceUnavailable
@@ -31,7 +30,6 @@ from grpc_api.clients.remote import Certificates
 from grpc_api.clients.users import RemoteUserService
 from grpc_api.servers.users import hosted
 from grpc_api.tests.running import peer, serving, token_for
-from tests.services import needs_redis
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -112,17 +110,8 @@ def test_one_that_comes_back_is_found(transactional_db: None, nowhere: str, monk
                 time.sleep(0.05)
 
 
+@pytest.mark.usefixtures("shared_cache")
 class TestTokensWhileUsersAreAway:
-    @pytest.fixture(autouse=True)
-    def _shared(self, settings: LazySettings) -> Iterator[None]:
-        settings.CACHES = {
-            "default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": needs_redis(), "KEY_PREFIX": "remote"}
-        }
-        settings.SHARED_CACHE = True
-        cache.clear()
-        yield
-        cache.clear()
-
     def test_one_that_was_good_is_believed_and_one_that_was_revoked_is_not(self, transactional_db: None) -> None:
         user, local = UserFactory(), LocalUserService()
         here = Client(address="", agent="")
