@@ -107,10 +107,15 @@ def _layouts(folder: Path, run_id: str, mongodb_url: str, *, has_postgres: bool)
     """The four. pytest makes the databases itself, as `test_` and the name."""
     files = {service: f"sqlite:///{folder / service}.sqlite3" for service in SERVICES}
     servers = {service: _hasty(f"{run_id}_{service}") for service in SERVICES}
-    stored = "not e2e and not once"
-    yield Layout("SQLite, one database", {}, soon="not e2e or smoke", rest="e2e and not smoke")
+    stored, short = "not e2e and not once", "not long"
+    yield Layout("SQLite, one database", {}, soon=f"(not e2e or smoke) and {short}", rest="e2e and not smoke or long")
     yield Layout("SQLite, one database per service", _each(files), soon="", rest=stored)
-    yield Layout("PostgreSQL, one database", {"DATABASE_URL": _hasty(run_id)}, soon=stored, rest="e2e and not once")
+    yield Layout(
+        "PostgreSQL, one database",
+        {"DATABASE_URL": _hasty(run_id)},
+        soon=f"{stored} and {short}",
+        rest="(e2e or long) and not once",
+    )
     mongodb = {"MONGODB_URL": f"{mongodb_url}/{run_id}"}
     if has_postgres:
         name, databases = "PostgreSQL for each service, and MongoDB", _each(servers)

@@ -397,6 +397,7 @@ def _refunds_are(fate: Fate) -> Iterator[None]:
         yield
 
 
+@pytest.mark.long
 @pytest.mark.django_db
 def test_whatever_happens_the_shop_does_what_the_model_says() -> None:
     ids = [make_product(name=f"Lamp {units}", stock=units, price=str(PRICE)).id for units in _STOCK]

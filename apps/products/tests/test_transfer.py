@@ -764,6 +764,7 @@ def ten_thousand() -> Iterator[str]:
 
 
 @pytest.mark.once
+@pytest.mark.long
 def test_ten_thousand_rows_with_three_bad_ones(staff: LoggedIn) -> None:
     text = "\n".join(ten_thousand())
     before = catalogue()
