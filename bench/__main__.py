@@ -42,7 +42,7 @@ _PARTS = {
 _BY_NAME = frozenset({"staff"})
 _WITH_PGBENCH = frozenset({"orders", "clients"})
 _WITH_BROKER = frozenset({"events", "relay", "split", "units"})
-_OF_ORDERS = 200_000
+_OF_ORDERS = 100_000
 _MOST_ORDERS = 1_000_000
 _SQLITE_ROUNDS = 2
 _MEASURE = "import sys, django; django.setup(); from bench.{} import main; main(*sys.argv[1:])"
@@ -51,10 +51,10 @@ _MEASURE = "import sys, django; django.setup(); from bench.{} import main; main(
 def main() -> int:
     parser = ArgumentParser(prog="make bench", description="What orders and the catalogue cost, as ratios.")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds of which the median counts")
-    parser.add_argument("--seconds", type=float, default=0.6, help="how long each case is driven in each round")
+    parser.add_argument("--seconds", type=float, default=0.4, help="how long each case is driven in each round")
     parser.add_argument("--clients", type=int, default=32, help="who call at once")
     parser.add_argument("--most-clients", type=int, default=64, help="how far the curve of the part clients goes")
-    parser.add_argument("--products", type=int, default=2_000, help="of the smaller catalogue; the larger has tenfold")
+    parser.add_argument("--products", type=int, default=1_000, help="of the smaller catalogue; the larger has tenfold")
     parser.add_argument(
         "--orders", type=int, default=_OF_ORDERS, help=f"of the larger shop in the part scale, at most {_MOST_ORDERS:,}"
     )

@@ -20,7 +20,7 @@ from bench.results import note, note_rates
 from bench.stock import body, customer, stock
 from tests.shop import Shop
 
-COUNTS = (1, 4, 16, 32, 64)
+COUNTS = (1, 4, 16, 64)
 PRODUCTS = 200
 MOST_SECONDS = 600
 _BODIES = 1000
