@@ -22,10 +22,10 @@ run: install ## Migrate, seed a demo shop and serve it (PORT and BIND say where)
 split: install ## The same shop as separate services behind Envoy, on this machine (needs Redis or RabbitMQ)
 	@trap : INT TERM; $(PYTHON) -m deploy.split; status=$$?; [ $$status -eq 130 ] || [ $$status -eq 143 ] || exit $$status
 
-test: install ## Run the tests of one process, on SQLite and PostgreSQL (ARGS="-k stock" goes to pytest)
+test: install ## Run the tests of one process, and walk through a shop (ARGS="-k stock" goes to pytest)
 	@$(PYTHON) -m tests.run $(ARGS)
 
-test-rest: install ## Run the others: whole shops, one database per service, MongoDB (takes half an hour)
+test-rest: install ## Run all others: whole shops, and other databases (takes half an hour)
 	@$(PYTHON) -m tests.run --rest $(ARGS)
 
 lint: install $(UV) ## Check style, types, boundaries, migrations, settings and the lock file

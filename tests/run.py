@@ -1,10 +1,11 @@
 """`make test` and `make test-rest`: the suite in four layouts of databases, each against its own empty stores.
 
 SQLite and PostgreSQL, with one database for all services and with one per service, the last with the catalogue's
-documents in MongoDB. `make test` takes minutes: what can be seen inside of one process, with one database, and a whole
-shop that is used as customers do. `--rest` takes half an hour: the other layouts, and every test of whole shops.
-Together they are everything, and nothing twice. Other arguments go to pytest. Nothing of the developer's own shop is
-touched: variables of the shop are dropped and `DATA_DIR` is a temporary folder.
+documents in MongoDB. `make test` takes minutes: what can be seen inside of one process, on PostgreSQL where that
+matters (on SQLite if there is none), and a whole shop that is used as customers do. `--rest` takes half an hour: the
+other layouts, and every other test of whole shops. Together they are everything, and nothing twice. Other arguments go
+to pytest. Nothing of the developer's own shop is touched: variables of the shop are dropped and `DATA_DIR` is a
+temporary folder.
 """
 
 import os
@@ -46,14 +47,18 @@ NO_TESTS_COLLECTED = 5
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the services keep their data, and which tests run so: those of the first mark expression by `make test`,
-    those of the second by `make test-rest`.
+    """Where the services keep their data, and which tests run so. Of all these, `make test` runs those of `soon`, and
+    `make test-rest` the others; both are expressions of pytest's marks.
     """
 
     name: str
     databases: Mapping[str, str]
+    all: str
     soon: str
-    rest: str
+
+    @property
+    def rest(self) -> str:
+        return f"({self.all}) and not ({self.soon})" if self.soon else self.all
 
     @property
     def is_postgres(self) -> bool:
@@ -108,20 +113,17 @@ def _layouts(folder: Path, run_id: str, mongodb_url: str, *, has_postgres: bool)
     files = {service: f"sqlite:///{folder / service}.sqlite3" for service in SERVICES}
     servers = {service: _hasty(f"{run_id}_{service}") for service in SERVICES}
     stored, short = "not e2e and not once", "not long"
-    yield Layout("SQLite, one database", {}, soon=f"(not e2e or smoke) and {short}", rest="e2e and not smoke or long")
-    yield Layout("SQLite, one database per service", _each(files), soon="", rest=stored)
-    yield Layout(
-        "PostgreSQL, one database",
-        {"DATABASE_URL": _hasty(run_id)},
-        soon=f"{stored} and {short}",
-        rest="(e2e or long) and not once",
-    )
+    here = "once and not e2e" if has_postgres else "not e2e"
+    server = {"DATABASE_URL": _hasty(run_id)}
+    yield Layout("SQLite, one database", {}, all="once or not once", soon=f"({here} or smoke) and {short}")
+    yield Layout("SQLite, one database per service", _each(files), all=stored, soon="")
+    yield Layout("PostgreSQL, one database", server, all="not once", soon=f"{stored} and {short}")
     mongodb = {"MONGODB_URL": f"{mongodb_url}/{run_id}"}
     if has_postgres:
         name, databases = "PostgreSQL for each service, and MongoDB", _each(servers)
     else:
         name, databases = "SQLite for each service, and MongoDB", _each(files)
-    yield Layout(name, {**databases, **mongodb}, soon="", rest=stored)
+    yield Layout(name, {**databases, **mongodb}, all=stored, soon="")
 
 
 def _each(urls: Mapping[str, str]) -> dict[str, str]:
