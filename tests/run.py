@@ -82,6 +82,9 @@ def main() -> int:
     run_id = f"cartwright_{secrets.token_hex(4)}"
     postgres_error = services.postgres_error()
     outcomes = []
+    cores = os.cpu_count() or 1
+    # A test that starts a whole shop keeps a dozen processes busy.
+    processes = min(cores + 1 if options.rest else 2 * cores, MOST_PROCESSES)
     try:
         with ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="cartwright-test-"))
@@ -95,7 +98,7 @@ def main() -> int:
                     outcomes.append(_skip(layout))
                 else:
                     marks = " and ".join(f"({part})" for part in (options.marks, chosen) if part)
-                    outcomes.append(_run(layout, Path(folder), marks, arguments))
+                    outcomes.append(_run(layout, Path(folder), processes, marks, arguments))
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return 130
@@ -136,11 +139,9 @@ def _hasty(database: str) -> str:
     return f"{url}{'&' if '?' in url else '?'}options=-c%20synchronous_commit%3Doff"
 
 
-def _run(layout: Layout, folder: Path, marks: str, arguments: Sequence[str]) -> Outcome:
+def _run(layout: Layout, folder: Path, processes: int, marks: str, arguments: Sequence[str]) -> Outcome:
     data_dir = Path(tempfile.mkdtemp(dir=folder))
     report = data_dir / "report.xml"
-    # Tests that start whole shops mostly wait for them.
-    processes = min(2 * (os.cpu_count() or 1), MOST_PROCESSES)
     command = [sys.executable, "-m", "pytest", "-q", "-n", str(processes), "--dist", "loadfile"]
     command += [f"--junitxml={report}", "-m", marks, *arguments]
     print(shlex.join(["pytest", *command[3:]]), flush=True)

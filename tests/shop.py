@@ -50,7 +50,7 @@ class Shop:
         assert done.returncode == 0, f"{' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done.stdout
 
-    def start(self, command: Sequence[str] = ("manage.py", "serve"), *, seconds: float = 60) -> None:
+    def start(self, command: Sequence[str] = ("manage.py", "serve"), *, seconds: float = 180) -> None:
         """Start, and wait until the shop says that it is ready."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -60,9 +60,10 @@ class Shop:
 
     def wait_until_ready(self, seconds: float) -> None:
         """Wait until the shop says that it is ready."""
+        assert self._process is not None
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            with suppress(requests.ConnectionError):
+        while time.monotonic() < deadline and self._process.poll() is None:
+            with suppress(requests.RequestException):
                 if requests.get(f"{self.url}/ready", timeout=5).ok:
                     return
             time.sleep(0.1)

@@ -29,7 +29,7 @@ class SplitShop(Shop):
         self.url = f"http://127.0.0.1:{first}"
         self.environment.update({"PORT": str(first), "GRPC_PORT": str(self.ports.grpc)})
 
-    def start(self, command: Sequence[str] = ("-m", "deploy.split", "--no-demo"), *, seconds: float = 120) -> None:
+    def start(self, command: Sequence[str] = ("-m", "deploy.split", "--no-demo"), *, seconds: float = 300) -> None:
         super().start(command, seconds=seconds)
 
     def manage(self, *arguments: str, profile: str = "admin") -> str:
