@@ -15,12 +15,12 @@ from structlog.contextvars import get_contextvars
 from apps.common import logs, tracing
 from apps.common.addresses import around, client_address
 from apps.common.tracing import Kind, Span
+from config.metrics import METHODS
 
 logger = structlog.get_logger("access")
 
 # Asked every few seconds by who watches over the process.
-_UNWATCHED = frozenset({"/health", "/ready", "/metrics"})
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_UNWATCHED = frozenset({"/health", "/ready", "/accepting", "/metrics"})
 _LONGEST_PATH = 300
 
 
@@ -123,7 +123,7 @@ class _Stream(Iterator[bytes]):
 
 def _method(request: HttpRequest) -> str:
     """The method; a word of the client's own is none."""
-    return request.method if request.method in _METHODS else "HTTP"
+    return request.method if request.method in METHODS else "HTTP"
 
 
 def _route(request: HttpRequest) -> str:

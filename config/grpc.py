@@ -40,13 +40,14 @@ def ready() -> Mapping[str, bool]:
     """Of each service, whether what it cannot do without answers: its database, not the cache nor the broker. None is,
     once the process has been told to stop.
     """
-    state = {} if draining.is_on() else readiness.check()
+    is_draining = draining.is_on()
+    state = {} if is_draining else readiness.check()
     needs = {service: [f"{service}_database"] for service in settings.PROFILE.services if service not in settings.PEERS}
     if "products" in needs:
         needs["products"].append("catalogue")
     names = {"users": user_server.SERVICE, "products": product_server.SERVICE, "orders": order_server.SERVICE}
     return {
-        name: not draining.is_on() and all(state.get(need, readiness.OK) == readiness.OK for need in needs[service])
+        name: not is_draining and all(state.get(need, readiness.OK) == readiness.OK for need in needs[service])
         for service, name in names.items()
         if service in needs
     }

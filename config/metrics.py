@@ -39,7 +39,7 @@ SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _OTHER_METHOD = "OTHER"
 UNKNOWN = "unknown"
 # Answered by a middleware: nobody has looked whose address it is.
@@ -55,7 +55,7 @@ for _module in settings.METRICS:
 
 class CountRequests:
     """Counts every request and its time, by the template of its address: as many labels as there are addresses,
-    whatever is asked for. It is the outermost middleware, so that its time is all of it.
+    whatever is asked for. Only the access log is outside of it, so that its time is nearly all of it.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -70,7 +70,7 @@ class CountRequests:
             # Prometheus knows processes by addresses that are no names of the shop; the answer is the same for all.
             request.META["HTTP_HOST"] = _HOST
         response = self.get_response(request)
-        method = request.method if request.method in _METHODS else _OTHER_METHOD
+        method = request.method if request.method in METHODS else _OTHER_METHOD
         endpoint, status = _endpoint(request), response.status_code
         counter = self._counters.get((method, endpoint, status))
         if counter is None:

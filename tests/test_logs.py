@@ -196,7 +196,7 @@ class TestRequests:
         ]  # fmt: skip
 
     def test_who_watches_over_the_process_is_not_in_it(self, client: Client, lines: Lines) -> None:
-        for path in ("/health", "/ready", "/metrics"):
+        for path in ("/health", "/ready", "/accepting", "/metrics"):
             assert client.get(path).status_code == 200
         assert access(lines) == []
 

@@ -95,7 +95,7 @@ class TestRequests:
         assert span.status.is_unset
 
     def test_who_watches_over_the_process_makes_none(self, client: Client, spans: Kept) -> None:
-        for path in ("/health", "/ready", "/metrics"):
+        for path in ("/health", "/ready", "/accepting", "/metrics"):
             assert client.get(path).status_code == 200
         assert spans.all() == ()
 

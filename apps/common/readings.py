@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+
+from django.utils import timezone
 
 
 @dataclass(frozen=True)
@@ -36,3 +39,8 @@ class Reading:
     store: str
     gauges: Sequence[Gauge]
     read: Callable[[], Iterable[Sample]]
+
+
+def seconds_since(moment: datetime) -> float:
+    """The age of what began at that moment; 0 by a clock that is behind the one that wrote it."""
+    return max(0.0, (timezone.now() - moment).total_seconds())

@@ -137,13 +137,22 @@ def _end(processes: Sequence[Process]) -> None:
     """Let the processes finish what they began; kill one, and what it left behind, only if it does not end."""
     for process in processes:
         if process.running is not None:
-            if process.farewell:
-                subprocess.run(process.farewell, check=False, timeout=_STOP_SECONDS)  # noqa: S603 - a command of ours
+            _bid_farewell(process)
             process.running.terminate()
     deadline = time.monotonic() + _STOP_SECONDS
     for process in processes:
         if process.running is not None:
             _wait(process.name, process.running, deadline)
+
+
+def _bid_farewell(process: Process) -> None:
+    if not process.farewell:
+        return
+    try:
+        subprocess.run(process.farewell, check=False, timeout=_STOP_SECONDS)  # noqa: S603 - a command of ours
+    except (OSError, subprocess.TimeoutExpired) as error:
+        # Nothing that comes after it, and nobody who stops after it, may be left running.
+        logger.error("%s stops without its farewell: %s", process.name, error)  # noqa: TRY400
 
 
 def _wait(name: str, running: "subprocess.Popen[bytes]", deadline: float) -> None:

@@ -2,17 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime
 from functools import partial
 from typing import Any
 
 from celery import current_app
 from django.conf import settings
-from django.utils import timezone
 from kombu import Connection
 
 from apps.common.databases import alias_of, all_aliases
-from apps.common.readings import Gauge, Reading, Sample
+from apps.common.readings import Gauge, Reading, Sample, seconds_since
 from apps.events import outlets
 from apps.events.models import FailedDelivery, OutboxEvent, PendingExport, WebhookDelivery, WebhookEndpoint
 
@@ -44,10 +42,10 @@ def _outbox(alias: str) -> Iterator[Sample]:
     depth, oldest = Counter(source for source, _ in rows), dict(reversed(rows))
     for service in _services(alias):
         yield DEPTH.of(depth[service], service)
-        yield AGE.of(_seconds_since(oldest[service]) if service in oldest else 0, service)
+        yield AGE.of(seconds_since(oldest[service]) if service in oldest else 0, service)
     unsure = OutboxEvent.objects.using(alias).filter(delivered_at=None, published_at__isnull=False)
     published_at = unsure.order_by("published_at").values_list("published_at", flat=True).first()
-    yield UNCONFIRMED.of(_seconds_since(published_at) if published_at else 0, alias)
+    yield UNCONFIRMED.of(seconds_since(published_at) if published_at else 0, alias)
 
 
 def _failed(alias: str) -> Iterator[Sample]:
@@ -95,10 +93,6 @@ def _length(connection: Connection, queue: str) -> int:
 
 def _services(alias: str) -> list[str]:
     return [service for service in settings.PROFILE.services if alias_of(service) == alias]
-
-
-def _seconds_since(moment: datetime) -> float:
-    return max(0.0, (timezone.now() - moment).total_seconds())
 
 
 READINGS = [

@@ -2,14 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 
 from django.db.models import QuerySet
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from apps.common.databases import alias_of
-from apps.common.readings import Gauge, Reading, Sample
+from apps.common.readings import Gauge, Reading, Sample, seconds_since
 from apps.orders.interface import OrderStatus
 from apps.orders.models import OPEN_REFUNDS, UNSETTLED_PAYMENTS, Order, Payment, Refund
 
@@ -29,7 +27,7 @@ def _overdue() -> Iterator[Sample]:
     overdue = Order.objects.filter(status=OrderStatus.PENDING, expires_at__lt=Now()).order_by("expires_at")
     ends = list(overdue.values_list("expires_at", flat=True)[:MOST])
     yield OVERDUE.of(len(ends))
-    yield OVERDUE_AGE.of(_seconds_since(ends[0]) if ends else 0)
+    yield OVERDUE_AGE.of(seconds_since(ends[0]) if ends else 0)
 
 
 def _payments() -> Iterator[Sample]:
@@ -49,11 +47,7 @@ def _open(
     for status in statuses:
         began_at = min((created_at for each, created_at in dates if each == status), default=None)
         yield number.of(counts[status], status)
-        yield age.of(_seconds_since(began_at) if began_at else 0, status)
-
-
-def _seconds_since(moment: datetime) -> float:
-    return max(0.0, (timezone.now() - moment).total_seconds())
+        yield age.of(seconds_since(began_at) if began_at else 0, status)
 
 
 _STORE = alias_of("orders")

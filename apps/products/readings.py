@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from apps.common.databases import alias_of
-from apps.common.readings import Gauge, Reading, Sample
+from apps.common.readings import Gauge, Reading, Sample, seconds_since
 from apps.products.interface import ReservationState
 from apps.products.models import Reservation
 
@@ -25,7 +24,7 @@ def _reservations() -> Iterator[Sample]:
     overdue = active.filter(expires_at__lt=Now()).order_by("expires_at")
     ends = list(overdue.values_list("expires_at", flat=True)[:_MOST_OVERDUE])
     yield OVERDUE.of(len(ends))
-    yield AGE.of(max(0.0, (timezone.now() - ends[0]).total_seconds()) if ends else 0)
+    yield AGE.of(seconds_since(ends[0]) if ends else 0)
 
 
 READINGS = [Reading(alias_of("products"), [HELD, OVERDUE, AGE], _reservations)]
